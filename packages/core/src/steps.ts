@@ -1,0 +1,33 @@
+import type { ResolvedRetryPolicy } from './retry.js';
+
+/** Which attempt of which step of which job is made. */
+export interface Attempt {
+  readonly gid: string;
+  readonly tenant: string | undefined;
+  /** Position of the step in its job, from 0. */
+  readonly stepIndex: number;
+  /** Number of the attempt, from 1. */
+  readonly attempt: number;
+  readonly signal: AbortSignal;
+}
+
+/** A stored step that this process can run, with its args parsed. */
+export interface RunnableStep {
+  readonly retry: ResolvedRetryPolicy;
+  /** Unit: ms. */
+  readonly timeoutMs: number;
+  /** Runs the user's code once. Rejects with whatever it throws. Does not watch the time: that is the TM's. */
+  run(attempt: Attempt): Promise<void>;
+}
+
+/** The steps of this process, as a transaction manager sees them. */
+export interface Steps {
+  /**
+   * Finds the implementation by name or alias and runs the args (a JSON value as it was stored; undefined: none) through its schema.
+   *
+   * @throws {@link SteppingError} `STEP_NOT_RUNNABLE` (no implementation here) or `ARGS_INVALID`: hand the job back, never fail it; another process may be able to run it.
+   */
+  open(step: { readonly name: string; readonly args: unknown }): Promise<RunnableStep>;
+  /** The queues of the steps implemented here, each once. */
+  queues(): readonly string[];
+}
