@@ -1,0 +1,20 @@
+export { Clock, systemClock } from './clock.js';
+export type { ProcessorPlugin, StorePlugin } from './plugins.js';
+export { Store } from './plugins.js';
+export type {
+  Change,
+  ChangeAnswer,
+  ClaimedJob,
+  CreateAnswer,
+  CreateJob,
+  EnlistedStore,
+  Lease,
+  PurgingJob,
+  Save,
+  StoredError,
+  StoredJob,
+  StoredStatus,
+  StoreFilter,
+  TransactionStore,
+} from './transaction-store.js';
+export { WriteRefused } from './transaction-store.js';

@@ -1,0 +1,2 @@
+export type { VirtualClock } from './virtual-clock.js';
+export { virtualClock } from './virtual-clock.js';
