@@ -26,23 +26,31 @@ export interface TransactionStore {
   change(changes: readonly Change[]): Promise<readonly ChangeAnswer[]>;
   /**
    * Claims up to `limit` due rows of one queue in the order of `due_at`, skipping rows locked by others: `due_at = now + leaseMs`, `lease + 1`, `held` set. Counts no attempt.
-   * Exact: an empty answer means that nothing was due.
+   * Exact: an empty answer means that nothing was due. Which rows come is ordered, the answer itself is not.
    */
   claimDue(claim: { queue: string; limit: number; leaseMs: number }): Promise<readonly ClaimedJob[]>;
   /**
-   * In one statement, for each of these queues that has an unfinished row: how long until its earliest is due (0: it is due). Unit: ms.
+   * In one statement, for each of these queues that has an unfinished row: how long until its earliest is due (0: it is due), be it held or not. Unit: ms.
    */
   nextDueInMs(queues: readonly string[]): Promise<ReadonlyMap<string, number>>;
   /**
    * R9, for an enlisted job whose commit outcome is unknown: inserts `(gid, instance, 'rolled-back')` over a new connection, which waits (at most 2 s) for the uncommitted row;
    * what is found then is read as design §4 says (A5: a look at an existing key is a write to that row, then a fresh READ COMMITTED read). Never rejects: an error is
    * `unknown`. How long ago the commit was sent is the caller's to look at, afterwards.
+   *
+   * The inserted row ends now (`finished_at = now`, `due_at = null`), has no steps (`{"v":1,"steps":[]}`), an empty queue, and a random lease that the store draws
+   * as {@link CreateJob.lease} is drawn. Of my instance: submitted or finished → committed; rolled-back → rolled-back; prepared or `purging` → unknown (what it was before the
+   * purge is not kept). Another instance, whatever its status → rolled-back. The lease of a row that was found stays.
    */
   resolve(gid: string, instance: string): Promise<InDoubtAnswer>;
   /** Reads from the primary, committed rows only, on a connection that is not the user's. */
   find(gid: string): Promise<StoredJob | undefined>;
-  /** In the order of gids, from after `cursor`; `purging` rows are left out. */
+  /** In the order of gids, byte by byte, from after `cursor`; `purging` rows are left out. */
   list(filter: StoreFilter): Promise<readonly StoredJob[]>;
+  /**
+   * Counts by status, `purging` left out. `oldestDueMs`: how long the most overdue submitted row has been due (one whose lease runs is not due); `oldestPreparedMs`: age
+   * of the oldest prepared row since it was created or revived. Both 0 where there is none.
+   */
   stats(): Promise<Record<JobStatus, number> & { oldestDueMs: number; oldestPreparedMs: number }>;
   /**
    * First write of a purge (R5): compare-and-set of up to `limit` finished jobs, older than given, to `purging` with `lease + 1`; and takes over rows
@@ -97,7 +105,11 @@ export interface CreateJob {
   readonly dueInMs: number;
 }
 
-/** By the row found (R4). `lease` is the number that the row has now. `duplicate` is never given for `purging` or `prepared`: those are `in-doubt`. */
+/**
+ * By the row found (R4). `lease` is the number that the row has now. `duplicate` is never given for `prepared`, which is `in-doubt`; `purging` is `in-doubt` for every instance.
+ * A rolled-back row is revived by any instance: instance, status, queue, tenant, database and steps of the new job, `held` and `due_at` as it says, step 0, attempt 1,
+ * `created_at = now`, `finished_at` and error cleared, and the lease that was found plus one, not the new job's.
+ */
 export type CreateAnswer =
   /** No row was there, or a rolled-back one was revived (lease + 1). */
   | { readonly outcome: 'stored'; readonly lease: number }
@@ -128,7 +140,7 @@ export interface Save extends Lease {
   readonly dueInMs: number | undefined;
   /** New queue; undefined: untouched. */
   readonly queue: string | undefined;
-  /** New last error; undefined: untouched. */
+  /** New last error; undefined: untouched, also where the job succeeds. */
   readonly error: StoredError | undefined;
 }
 
@@ -137,7 +149,10 @@ export interface StoredError {
   readonly message: string;
 }
 
-/** Compare-and-set. On a match: `status = to`, `lease + 1`, `held` by `claim`, `attempt = 1` when `to` is submitted. */
+/**
+ * Compare-and-set. On a match: `status = to`, `lease + 1`; when `to` is submitted: `attempt = 1`, `due_at = now + dueInMs`, `held` as given, `finished_at = null`; else:
+ * `due_at = null`, `held` cleared, `finished_at = now`. The step stays.
+ */
 export interface Change {
   readonly gid: string;
   /** Undefined: any (operator verbs). */
@@ -146,9 +161,10 @@ export interface Change {
   readonly to: 'submitted' | 'rolled-back' | 'cancelled';
   /** New queue; undefined: untouched (redrive stays where it was). */
   readonly queue: string | undefined;
-  /** For `submitted`: due in this time, and claimed by the caller (run-after-submit). */
+  /** For `submitted`: due in this time, and claimed by the caller (run-after-submit). Without meaning for the others. */
   readonly dueInMs: number;
   readonly held: boolean;
+  /** New last error; undefined: untouched (a redriven job still tells why it had failed). */
   readonly error: StoredError | undefined;
 }
 
