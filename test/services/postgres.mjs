@@ -145,10 +145,22 @@ async function query(connectionString, sql) {
   }
 }
 
-/** Kills the server of a supervisor that was killed before it could. */
+/** Ends the server of a supervisor that was killed before it could. */
 function endLeftover(directory) {
-  const pidFile = join(directory, 'data', 'postmaster.pid');
+  const data = join(directory, 'data');
+  const pidFile = join(data, 'postmaster.pid');
   if (!existsSync(pidFile)) return;
-  const [pid, data] = readFileSync(pidFile, 'utf8').split('\n');
-  if (data === join(directory, 'data')) process.kill(Number(pid), 'SIGQUIT');
+  const pid = Number(readFileSync(pidFile, 'utf8').split('\n', 1)[0]);
+  if (!commandOf(pid).includes(data)) return; // the number belongs to somebody else by now
+  process.kill(pid, 'SIGQUIT');
+  const deadline = Date.now() + 5_000;
+  while (commandOf(pid).includes(data) && Date.now() < deadline) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+}
+
+function commandOf(pid) {
+  try {
+    return execFileSync('ps', ['-p', String(pid), '-o', 'args='], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  } catch {
+    return '';
+  }
 }
