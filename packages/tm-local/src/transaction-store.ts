@@ -214,7 +214,9 @@ export interface StoreFilter {
   /** Name of the next step (the failed one of a failed job). */
   readonly step?: string | undefined;
   readonly tenant?: string | undefined;
+  /** Created or revived at or after this. */
   readonly createdAfter?: Date | undefined;
+  /** Created or revived before this. */
   readonly createdBefore?: Date | undefined;
   /** gid of the last row of the page before. */
   readonly cursor?: string | undefined;
