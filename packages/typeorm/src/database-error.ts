@@ -1,0 +1,63 @@
+// What an error of the database means. Only SQLSTATEs and driver codes decide, never a text: texts are translated.
+
+/** Unique or primary key taken. */
+export function isUniqueViolation(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === '23505' || code === 'SQLITE_CONSTRAINT_UNIQUE' || code === 'SQLITE_CONSTRAINT_PRIMARYKEY';
+}
+
+/** The wait for a lock was given up (PostgreSQL's `lock_timeout`), or SQLite's file is locked. */
+export function isLockTimeout(error: unknown): boolean {
+  return codeOf(error) === '55P03' || isBusy(error);
+}
+
+/** Somebody else holds the lock of the SQLite file; the same statement may work a moment later. */
+export function isBusy(error: unknown): boolean {
+  const code = codeOf(error);
+  // BUSY_SNAPSHOT never gets better by waiting: the whole transaction would have to begin again.
+  return code !== undefined && /^SQLITE_(BUSY|LOCKED)/.test(code) && code !== 'SQLITE_BUSY_SNAPSHOT';
+}
+
+/**
+ * The server itself said no, so the statement wrote nothing. False when nobody knows: the connection broke, the server shut down in the middle, we
+ * stopped waiting.
+ */
+export function isDefiniteRefusal(error: unknown): boolean {
+  const cause = driverErrorOf(error);
+  const code = codeOf(cause);
+  if (code === undefined) return false;
+  // A failed write to the disk may or may not be found there after a restart.
+  if (code.startsWith('SQLITE_')) return !code.startsWith('SQLITE_IOERR');
+  // FATAL and PANIC end the session, and may come after the commit was made but before it was told.
+  return isSqlState(code) && (cause as { severity?: unknown }).severity === 'ERROR' && !endsTheSession(code);
+}
+
+/**
+ * What a rejected COMMIT means. Only the server's answer to the COMMIT itself is proof: an error of another statement (a subscriber's, after the commit)
+ * says nothing.
+ */
+export function commitOutcome(error: unknown): 'not-committed' | 'unknown' {
+  const { query } = error as { query?: unknown };
+  const ofCommit = query === undefined || (typeof query === 'string' && query.trim().toUpperCase() === 'COMMIT');
+  return ofCommit && isDefiniteRefusal(error) ? 'not-committed' : 'unknown';
+}
+
+/** The driver's own error inside of TypeORM's `QueryFailedError`. */
+export function driverErrorOf(error: unknown): unknown {
+  return (error as { driverError?: unknown } | undefined)?.driverError ?? error;
+}
+
+function codeOf(error: unknown): string | undefined {
+  const code = (driverErrorOf(error) as { code?: unknown } | undefined)?.code;
+  return typeof code === 'string' ? code : undefined;
+}
+
+/** Five of A-Z and 0-9. Node's own codes (`ECONNRESET`, `EPIPE`) come without a `severity`, so they are never taken for one. */
+function isSqlState(code: string): boolean {
+  return /^[0-9A-Z]{5}$/.test(code);
+}
+
+/** Connection exceptions, shutdowns of the server, statement completion unknown. */
+function endsTheSession(sqlState: string): boolean {
+  return sqlState.startsWith('08') || sqlState.startsWith('57P0') || sqlState === '40003';
+}

@@ -1,0 +1,106 @@
+import { DataSource, type DataSourceOptions } from 'typeorm';
+import type { SqliteConnection } from './connection.js';
+import { dialectOf } from './dialect.js';
+import { rememberOrigin } from './origin.js';
+import { schemaOf } from './schema-of.js';
+import { fileOf } from './sqlite-file.js';
+
+/** How a DataSource of our own differs from the user's. */
+export interface OwnDataSourceOptions {
+  /** Largest number of connections (PostgreSQL; SQLite has one). */
+  readonly poolSize: number;
+  /** For connecting and for waiting until one of the pool is free. Default 5 000. Unit: ms. */
+  readonly connectTimeoutMs?: number;
+  /** Longest wait for the answer to a statement; the connection is given up then. Default: none. Unit: ms. */
+  readonly queryTimeoutMs?: number;
+  /** Further settings of `pg`'s pool, such as `onConnect` or `keepAlive`. */
+  readonly extra?: Readonly<Record<string, unknown>>;
+}
+
+/** Unit: ms. */
+const CONNECT_TIMEOUT_MS = 5_000;
+
+/**
+ * A DataSource of our own to the user's database, with their connection options and nothing else of theirs: no entities, subscribers, migrations, logging.
+ * So we neither starve their pool nor leave settings on its connections, and a server that closes an idle connection ends nothing. With read replicas it
+ * connects to the primary only. Call `initialize()` on it, and `destroy()` at the end.
+ */
+export function ownDataSource(dataSource: DataSource, options: OwnDataSourceOptions): DataSource {
+  const own = new DataSource(dialectOf(dataSource) === 'sqlite' ? sqliteOptions(dataSource) : postgresOptions(dataSource, options));
+  rememberOrigin(own, dataSource);
+  return own;
+}
+
+/** Nothing but a connection. */
+const BARE = {
+  entities: [] as string[],
+  subscribers: [] as string[],
+  migrations: [] as string[],
+  synchronize: false,
+  migrationsRun: false,
+  dropSchema: false,
+  cache: false,
+  logging: false,
+};
+
+function postgresOptions(dataSource: DataSource, own: OwnDataSourceOptions): DataSourceOptions {
+  const { replication, ...options } = dataSource.options as Extract<DataSourceOptions, { type: 'postgres' }>;
+  const primary = replication === undefined ? options : { ...withoutCredentials(options), ...replication.master };
+  const schema = schemaOf(dataSource);
+  const { isolationLevel: _theirs, logger: _logger, maxQueryExecutionTime: _slow, logNotifications: _notifications, ...kept } = primary;
+  return {
+    ...kept,
+    ...BARE,
+    ...(schema === undefined ? {} : { schema }),
+    installExtensions: false,
+    // An idle connection that the server closed: the pool opens another one when it is needed.
+    poolErrorHandler: () => {},
+    extra: {
+      ...(options.extra as object | undefined),
+      max: own.poolSize,
+      min: 0,
+      connectionTimeoutMillis: own.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
+      keepAlive: true,
+      query_timeout: own.queryTimeoutMs,
+      ...own.extra,
+    },
+  };
+}
+
+/** With replication, TypeORM takes all of them from the entry of the primary. */
+function withoutCredentials<T extends object>(options: T) {
+  const {
+    url: _1,
+    host: _2,
+    port: _3,
+    username: _4,
+    password: _5,
+    database: _6,
+    ssl: _7,
+    applicationName: _8,
+    ...rest
+  } = options as T & Record<'url' | 'host' | 'port' | 'username' | 'password' | 'database' | 'ssl' | 'applicationName', unknown>;
+  return rest as unknown as T;
+}
+
+function sqliteOptions(dataSource: DataSource): DataSourceOptions {
+  const { isolationLevel: _theirs, logger: _logger, maxQueryExecutionTime: _slow, ...kept } = sqliteWriterOptions(dataSource);
+  return { ...kept, ...BARE };
+}
+
+/** The user's options for a connection that writes what must not be lost, and that never blocks the event loop. */
+export function sqliteWriterOptions(dataSource: DataSource): Extract<DataSourceOptions, { type: 'better-sqlite3' }> {
+  const options = dataSource.options as Extract<DataSourceOptions, { type: 'better-sqlite3' }>;
+  return {
+    ...options,
+    // The working directory may change; the file stays. URIs carry parameters of the user's.
+    database: options.database.trim().startsWith('file:') ? options.database : fileOf(dataSource),
+    enableWAL: false, // kept in the file: the user's own connection has set it
+    prepareDatabase: async (connection: SqliteConnection) => {
+      await options.prepareDatabase?.(connection);
+      // better-sqlite3 is built with NORMAL under WAL: a power failure could take back a commit that was acknowledged and acted upon.
+      connection.pragma('synchronous = FULL');
+      connection.pragma('busy_timeout = 0');
+    },
+  };
+}

@@ -1,0 +1,342 @@
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, it } from '@jest/globals';
+import { SteppingError } from '@stepping/core';
+import { postgresDatabase, testService } from '@stepping/test-services';
+import { DataSource, EntitySchema } from 'typeorm';
+import {
+  checkMigrations,
+  commitOutcome,
+  dialectOf,
+  fileTurns,
+  isBusy,
+  isDefiniteRefusal,
+  isInMemory,
+  isLockTimeout,
+  isUniqueViolation,
+  type Migrations,
+  originOf,
+  ownDataSource,
+  runMigrations,
+  schemaOf,
+  sqliteConnectionOf,
+  toTypeormMigrations,
+  transactionalClone,
+  untilNotBusy,
+  withPostgresConnection,
+} from '../src/index.js';
+
+const postgres = await testService('postgres');
+const folder = mkdtempSync(join(tmpdir(), 'stepping-typeorm-'));
+const opened: DataSource[] = [];
+let files = 0;
+
+afterEach(async () => {
+  for (const dataSource of opened.splice(0)) if (dataSource.isInitialized) await dataSource.destroy();
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+async function connected(dataSource: DataSource): Promise<DataSource> {
+  opened.push(dataSource);
+  return dataSource.initialize();
+}
+
+const newFile = () => join(folder, `${++files}.sqlite`);
+const sqlite = (database = newFile(), options: object = {}) => connected(new DataSource({ type: 'better-sqlite3', database, ...options }));
+const postgresql = async (options: object = {}) =>
+  connected(new DataSource({ type: 'postgres', url: await postgresDatabase(), ...options }));
+
+async function failureOf(work: Promise<unknown>): Promise<any> {
+  return work.then(
+    () => {
+      throw new Error('it did not fail');
+    },
+    (error) => error,
+  );
+}
+
+const migrations = (count: number): Migrations => ({
+  owner: 'test',
+  recordTable: 'test_migration',
+  list: Array.from({ length: count }, (_, i) => ({
+    version: i + 1,
+    name: `Table${i + 1}`,
+    statements: ({ table }) => [`create table ${table(`made_${i + 1}`)} (id integer primary key)`],
+  })),
+});
+
+describe('the dialect of a DataSource', () => {
+  it('is refused with the ones that are supported, for any other driver', () => {
+    const refused = new DataSource({ type: 'mysql', url: 'mysql://127.0.0.1' });
+    expect(() => dialectOf(refused)).toThrow(/'mysql' is not supported. Use type 'postgres' .* or 'better-sqlite3'/);
+    expect(() => dialectOf({ options: { type: 'cockroachdb' } } as DataSource)).toThrow(/cockroachdb/);
+  });
+});
+
+describe('on SQLite', () => {
+  it('has one queue of turns for a file, whatever path leads to it', () => {
+    const file = newFile();
+    const one = new DataSource({ type: 'better-sqlite3', database: file });
+    const link = join(folder, 'link');
+    symlinkSync(folder, link);
+    const other = new DataSource({ type: 'better-sqlite3', database: join(link, `${files}.sqlite`) });
+    expect(fileTurns(one).key).toBe(fileTurns(other).key);
+  });
+
+  it('knows what lives in memory', () => {
+    const inMemory = (database: string) => isInMemory(new DataSource({ type: 'better-sqlite3', database }));
+    expect([':memory:', '', ' :memory: ', 'file::memory:?cache=shared'].map(inMemory)).toEqual([true, true, true, true]);
+    expect(inMemory(newFile())).toBe(false);
+  });
+
+  it('opens a connection of our own that waits for no lock and flushes every commit', async () => {
+    const users = await sqlite(undefined, { enableWAL: true });
+    const own = await connected(ownDataSource(users, { poolSize: 1 }));
+    const connection = sqliteConnectionOf(own);
+    expect(connection).not.toBe(sqliteConnectionOf(users));
+    expect(connection.pragma('busy_timeout', { simple: true })).toBe(0);
+    expect(connection.pragma('synchronous', { simple: true })).toBe(2);
+    expect(connection.pragma('journal_mode', { simple: true })).toBe('wal');
+    expect(originOf(own)).toBe(users);
+  });
+
+  it('clones a DataSource once, with its entities and the very same subscribers, and closes it with the last share', async () => {
+    const thing = new EntitySchema<{ id: number }>({ name: 'thing', columns: { id: { type: Number, primary: true } } });
+    const users = await sqlite(undefined, { entities: [thing], synchronize: true, enableWAL: true });
+    const [one, two] = await Promise.all([transactionalClone(users), transactionalClone(users)]);
+    const again = await transactionalClone(one.dataSource);
+    expect(two.dataSource).toBe(one.dataSource);
+    expect(again.dataSource).toBe(one.dataSource);
+    expect(originOf(one.dataSource)).toBe(users);
+    expect(one.dataSource.subscribers).toBe(users.subscribers);
+
+    await one.dataSource.getRepository(thing).save({ id: 1 });
+    expect(await users.getRepository(thing).count()).toBe(1);
+
+    await one.release();
+    await one.release();
+    await two.release();
+    expect(one.dataSource.isInitialized).toBe(true);
+    await again.release();
+    expect(one.dataSource.isInitialized).toBe(false);
+
+    const anew = await transactionalClone(users);
+    expect(anew.dataSource.isInitialized).toBe(true);
+    await anew.release();
+  });
+
+  it('waits for the lock of another connection without blocking, and gives up with the error of the driver', async () => {
+    const users = await sqlite();
+    await users.query('create table t (id integer primary key)');
+    const holder = sqliteConnectionOf(await connected(ownDataSource(users, { poolSize: 1 })));
+    const waiter = sqliteConnectionOf(await connected(ownDataSource(users, { poolSize: 1 })));
+    holder.exec('begin immediate');
+    const refused = await failureOf(untilNotBusy(() => waiter.exec('begin immediate'), 10));
+    expect([isBusy(refused), isLockTimeout(refused), isDefiniteRefusal(refused)]).toEqual([true, true, true]);
+
+    const waiting = untilNotBusy(() => waiter.exec('begin immediate'), 10_000);
+    setImmediate(() => holder.exec('commit'));
+    await waiting;
+    expect(waiter.inTransaction).toBe(true);
+    waiter.exec('rollback');
+  });
+
+  it('tells a taken key from other refusals', async () => {
+    const users = await sqlite();
+    await users.query('create table t (id integer primary key, name text unique)');
+    await users.query("insert into t values (1, 'a')");
+    const taken = await failureOf(users.query("insert into t values (1, 'b')"));
+    expect([isUniqueViolation(taken), isDefiniteRefusal(taken), commitOutcome(taken)]).toEqual([true, true, 'unknown']);
+    expect(isUniqueViolation(await failureOf(users.query("insert into t values (2, 'a')")))).toBe(true);
+    expect(isUniqueViolation(await failureOf(users.query('insert into t values (null, null, null)')))).toBe(false);
+  });
+});
+
+postgres.describe('on PostgreSQL', () => {
+  it('opens a small pool of our own and survives the end of its idle connections', async () => {
+    const users = await postgresql({ poolSize: 3 });
+    const own = await connected(ownDataSource(users, { poolSize: 1 }));
+    const pidOf = () =>
+      withPostgresConnection(own, async (connection) => (await connection.query('select pg_backend_pid() as pid')).rows[0].pid);
+    const pid = await pidOf();
+    await users.query('select pg_terminate_backend($1)', [pid]);
+    const newPid = await untilDefined(() => pidOf().catch(() => undefined));
+    expect(newPid).not.toBe(pid);
+    expect(schemaOf(own)).toBe('public');
+  });
+
+  it('does not wait for ever for a connection of a pool that is used up', async () => {
+    const own = await connected(ownDataSource(await postgresql(), { poolSize: 1, connectTimeoutMs: 50 }));
+    await withPostgresConnection(own, async () => {
+      await expect(withPostgresConnection(own, async () => {})).rejects.toThrow(/timeout/);
+    });
+  });
+
+  it('connects to the primary where there are replicas', async () => {
+    const url = await postgresDatabase();
+    const users = new DataSource({
+      type: 'postgres',
+      replication: { master: { url }, slaves: [{ url: 'postgres://nobody@127.0.0.1:1/nowhere' }] },
+    });
+    const own = await connected(ownDataSource(users, { poolSize: 1 }));
+    expect(await own.query('select 1 as one')).toEqual([{ one: 1 }]);
+  });
+
+  it('gives a connection back clean after an error', async () => {
+    const own = await connected(ownDataSource(await postgresql(), { poolSize: 1 }));
+    const failed = await failureOf(
+      withPostgresConnection(own, async (connection) => {
+        await connection.query('begin');
+        await connection.query('select 1/0');
+      }),
+    );
+    expect(isDefiniteRefusal(failed)).toBe(true);
+    const status = await withPostgresConnection(own, async (connection) => {
+      await connection.query('select 1');
+      return connection.getTransactionStatus?.();
+    });
+    expect(status).toBe('I');
+  });
+
+  it('takes only the answer of the server for a refusal: not a broken connection, not a shutdown', async () => {
+    const users = await postgresql();
+    const own = await connected(ownDataSource(users, { poolSize: 1, queryTimeoutMs: 200 }));
+    const killed = await failureOf(
+      withPostgresConnection(own, async (connection) => {
+        const { pid } = (await connection.query('select pg_backend_pid() as pid')).rows[0];
+        const hanging = connection.query('select pg_sleep(60)');
+        await users.query('select pg_terminate_backend($1)', [pid]);
+        await hanging;
+      }),
+    );
+    expect([killed.code, isDefiniteRefusal(killed)]).toEqual(['57P01', false]);
+
+    const tooLate = await failureOf(withPostgresConnection(own, (connection) => connection.query('select pg_sleep(60)')));
+    expect(isDefiniteRefusal(tooLate)).toBe(false);
+
+    await users.query('create table t (id int primary key)');
+    await users.query('insert into t values (1)');
+    const taken = await failureOf(users.query('insert into t values (1)'));
+    expect([isUniqueViolation(taken), isDefiniteRefusal(taken)]).toEqual([true, true]);
+  });
+
+  it('knows that a refused COMMIT committed nothing, and that the error of any other statement proves nothing', async () => {
+    const users = await postgresql();
+    await users.query('create table t (id int unique deferrable initially deferred)');
+    const runner = users.createQueryRunner();
+    await runner.startTransaction();
+    await runner.query('insert into t values (1), (1)');
+    const refused = await failureOf(runner.commitTransaction());
+    await runner.release();
+    expect([isUniqueViolation(refused), commitOutcome(refused)]).toEqual([true, 'not-committed']);
+    expect(commitOutcome(await failureOf(users.query('select 1/0')))).toBe('unknown');
+  });
+
+  it('tells that a lock was not had in time', async () => {
+    const users = await postgresql();
+    await users.query('create table t (id int)');
+    const holder = users.createQueryRunner();
+    await holder.startTransaction();
+    await holder.query('lock table t');
+    const refused = await failureOf(users.query("set lock_timeout = '20ms'; select * from t"));
+    await holder.rollbackTransaction();
+    await holder.release();
+    expect([isLockTimeout(refused), isDefiniteRefusal(refused)]).toEqual([true, true]);
+  });
+});
+
+for (const [name, open, suite] of [
+  ['SQLite', sqlite, describe],
+  ['PostgreSQL', postgresql, postgres.describe],
+] as const) {
+  suite(`migrations on ${name}`, () => {
+    const place = async () => {
+      const users = await open();
+      return { users, own: await connected(ownDataSource(users, { poolSize: 4 })) };
+    };
+    const isThere = async (dataSource: DataSource, table: string) => {
+      const runner = dataSource.createQueryRunner();
+      return runner.hasTable(table).finally(() => runner.release());
+    };
+
+    it('are applied once, however many do it at the same time, and later only what is missing', async () => {
+      const { users, own } = await place();
+      const others = await Promise.all([1, 2, 3].map(() => connected(ownDataSource(users, { poolSize: 1 }))));
+      await Promise.all([own, ...others].map((dataSource) => runMigrations(dataSource, migrations(2))));
+      await runMigrations(own, migrations(3));
+      expect(await isThere(users, 'made_3')).toBe(true);
+      expect(await users.query('select owner, version, name from test_migration order by version')).toEqual(
+        [1, 2, 3].map((version) => ({ owner: 'test', version, name: `Table${version}` })),
+      );
+    });
+
+    it('are all or nothing', async () => {
+      const { users, own } = await place();
+      const { list, ...rest } = migrations(1);
+      const broken = { ...rest, list: [...list, { version: 2, name: 'Broken', statements: () => ['create nonsense'] }] };
+      await expect(runMigrations(own, broken)).rejects.toThrow(/nonsense/);
+      expect(await isThere(users, 'made_1')).toBe(false);
+      await runMigrations(own, migrations(2));
+      expect(await isThere(users, 'made_2')).toBe(true);
+    });
+
+    it('refuse a schema that is newer than the release', async () => {
+      const { own } = await place();
+      await runMigrations(own, migrations(3));
+      const refused = await failureOf(runMigrations(own, migrations(2)));
+      expect(SteppingError.is(refused, 'STORE_REFUSED')).toBe(true);
+      expect(refused.message).toMatch(/version 3, and this release knows 2 only/);
+      await expect(checkMigrations(own, migrations(2))).rejects.toThrow(/knows 2 only/);
+    });
+
+    it('can be looked at only, and are then refused when something is missing', async () => {
+      const { own } = await place();
+      await expect(checkMigrations(own, migrations(1))).rejects.toThrow(/version 0, and this release needs 1. Run stepping.migrate\(\)/);
+      await runMigrations(own, migrations(1));
+      await checkMigrations(own, migrations(1));
+    });
+
+    it('are the same as migrations of TypeORM', async () => {
+      const users = await open(
+        ...((name === 'SQLite'
+          ? [undefined, { migrations: toTypeormMigrations(migrations(2)) }]
+          : [{ migrations: toTypeormMigrations(migrations(2)) }]) as [any]),
+      );
+      const applied = await users.runMigrations();
+      expect(applied.map((migration) => migration.name)).toEqual(['SteppingTestTable11760000000001', 'SteppingTestTable21760000000002']);
+      const own = await connected(ownDataSource(users, { poolSize: 1 }));
+      await checkMigrations(own, migrations(2));
+      await runMigrations(own, migrations(2));
+    });
+  });
+}
+
+postgres.describe('migrations on PostgreSQL', () => {
+  it('make their schema, and need no right to change anything once they are applied', async () => {
+    const users = await postgresql();
+    const inSchema = { ...migrations(1), schema: 'my jobs' };
+    const own = await connected(ownDataSource(users, { poolSize: 1 }));
+    await runMigrations(own, inSchema);
+    expect(await users.query('select 1 as one from "my jobs".made_1')).toEqual([]);
+
+    const role = `reader_${process.pid}_${Date.now()}`;
+    await users.query(`create role ${role} login`);
+    await users.query(`grant usage on schema "my jobs" to ${role}`);
+    await users.query(`grant select on all tables in schema "my jobs" to ${role}`);
+    const url = new URL((users.options as { url: string }).url);
+    url.username = role;
+    const reader = await connected(new DataSource({ type: 'postgres', url: url.href }));
+    await runMigrations(reader, inSchema);
+    await reader.destroy();
+    await users.query(`drop owned by ${role}`);
+    await users.query(`drop role ${role}`);
+  });
+});
+
+async function untilDefined<T>(look: () => Promise<T | undefined>): Promise<T> {
+  for (;;) {
+    const found = await look();
+    if (found !== undefined) return found;
+  }
+}
