@@ -1,1 +1,4 @@
-export {};
+export type { HttpMethod, HttpQuery, HttpRequest } from './http-request.js';
+export type { HttpStepOptions } from './http-step.js';
+export { httpStep } from './http-step.js';
+export type { HttpOutcome } from './outcome.js';

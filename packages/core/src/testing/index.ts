@@ -1,1 +1,2 @@
-export {};
+export type { StartedTestJob, StepTestContext, StepUnderTest } from './run-step.js';
+export { runStep } from './run-step.js';
