@@ -1,1 +1,4 @@
-export {};
+export type { StoreSchemaOptions } from './migrations.js';
+export { steppingStoreMigrations } from './migrations.js';
+export type { TypeormStoreOptions } from './typeorm-store.js';
+export { typeormStore } from './typeorm-store.js';

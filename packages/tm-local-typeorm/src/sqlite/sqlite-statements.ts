@@ -1,0 +1,39 @@
+import type { QuotedName } from '@stepping/typeorm';
+import { changeJob } from '../sql/sqlite/change-job.js';
+import { claimJob } from '../sql/sqlite/claim-job.js';
+import { deletePurged } from '../sql/sqlite/delete-purged.js';
+import { extendLease } from '../sql/sqlite/extend-lease.js';
+import { findOwner } from '../sql/sqlite/find-owner.js';
+import { insertJob } from '../sql/sqlite/insert-job.js';
+import { insertRolledBack } from '../sql/sqlite/insert-rolled-back.js';
+import { reviveJob } from '../sql/sqlite/revive-job.js';
+import { saveJob } from '../sql/sqlite/save-job.js';
+import { selectDue } from '../sql/sqlite/select-due.js';
+import { selectJob, selectJobs } from '../sql/sqlite/select-jobs.js';
+import { selectNextDue } from '../sql/sqlite/select-next-due.js';
+import { countByStatus, selectOldest } from '../sql/sqlite/select-stats.js';
+import { startPurge } from '../sql/sqlite/start-purge.js';
+
+/** Every statement of the store on SQLite, for one table. */
+export function sqliteStatements(table: QuotedName) {
+  return {
+    insertJob: insertJob(table),
+    findOwner: findOwner(table),
+    reviveJob: reviveJob(table),
+    insertRolledBack: insertRolledBack(table),
+    saveJob: saveJob(table),
+    extendLease: extendLease(table),
+    changeJob: changeJob(table),
+    selectDue: selectDue(table),
+    claimJob: claimJob(table),
+    selectNextDue: selectNextDue(table),
+    selectJob: selectJob(table),
+    selectJobs: selectJobs(table),
+    countByStatus: countByStatus(table),
+    selectOldest: selectOldest(table),
+    startPurge: startPurge(table),
+    deletePurged: deletePurged(table),
+  } as const;
+}
+
+export type SqliteStatements = ReturnType<typeof sqliteStatements>;
