@@ -1,1 +1,2 @@
-export {};
+export { hostedProcessor } from './hosted-processor.js';
+export type { ProcessorOptions } from './processor.js';

@@ -1,3 +1,5 @@
+export type { TestStepping } from './create-test-stepping.js';
+export { createTestStepping } from './create-test-stepping.js';
 export type { MemoryDbPlugin } from './memory-db.js';
 export { memoryDb } from './memory-db.js';
 export type { MemoryDbTransaction } from './memory-transaction.js';

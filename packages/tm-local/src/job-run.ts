@@ -1,0 +1,396 @@
+import { type EventEmitter, type Logger, nextAttemptInMs, type RunnableStep, SteppingError, type Steps } from '@stepping/core';
+import type { Clock } from './clock.js';
+import { type Acknowledged, WriteGivenUp } from './group-commit.js';
+import type { Slots } from './slots.js';
+import type { StartGate } from './start-gate.js';
+import { type DecodedStep, decodeSteps } from './stored-steps.js';
+import type { ClaimedJob, Save, StoredError } from './transaction-store.js';
+import type { UnrunnableBackoff } from './unrunnable-backoff.js';
+
+/** Part of the lease in which nothing is started any more: what the start itself may take. */
+const START_MARGIN = 0.1;
+/** Longest error text that is stored. */
+const MAX_ERROR_CHARS = 4_096;
+
+/** What a run needs of the process around it. */
+export interface JobRunDeps {
+  readonly save: (save: Save) => Promise<Acknowledged<boolean>>;
+  readonly steps: Steps;
+  readonly events: EventEmitter;
+  readonly log: Required<Logger>;
+  readonly clock: Clock;
+  readonly gate: StartGate;
+  readonly unrunnable: UnrunnableBackoff;
+  readonly slots: Slots;
+  readonly leaseMs: number;
+  /** Whether this process claims from a queue: then a checkpoint into it goes on here. */
+  readonly serves: (queue: string) => boolean;
+  /** The job was put back and is due in this time: look then, or tell others. Unit: ms. */
+  readonly putBack: (queue: string, dueInMs: number) => void;
+}
+
+type Outcome =
+  | { readonly kind: 'succeeded' }
+  | { readonly kind: 'failed'; readonly error: unknown }
+  /** stop() came before the start: the job is handed back. */
+  | { readonly kind: 'not-started' }
+  /** Lost or given up: nothing more is written. */
+  | { readonly kind: 'left' };
+
+const LEFT: Outcome = { kind: 'left' };
+const NOT_STARTED: Outcome = { kind: 'not-started' };
+
+/**
+ * One claimed job, run step by step until it ends or leaves this process. Every write is fenced by the lease (R6), the next step starts only when the
+ * checkpoint of the last one is acknowledged, and a write that was not answered is never followed by another (R7).
+ */
+export class JobRun {
+  readonly gid: string;
+  readonly lease: number;
+  readonly queue: string;
+  readonly #deps: JobRunDeps;
+  readonly #job: ClaimedJob;
+  #steps: readonly DecodedStep[] = [];
+  #step: number;
+  #attempt: number;
+  #queue: string;
+  #leaseEndsAt: number;
+  #saving = false;
+  #left = false;
+  #stopping = false;
+  #aborting = false;
+  #startedAt = 0;
+  #counted = false;
+  #leave: (() => void) | undefined;
+  #controller: AbortController | undefined;
+
+  /** `claimSentAt`: when the claim was sent, on the monotonic clock: its lease counts from then. */
+  constructor(deps: JobRunDeps, job: ClaimedJob, claimSentAt: number) {
+    this.#deps = deps;
+    this.#job = job;
+    this.gid = job.gid;
+    this.lease = job.lease;
+    this.queue = job.queue;
+    this.#step = job.step;
+    this.#attempt = job.attempt;
+    this.#queue = job.queue;
+    this.#leaseEndsAt = claimSentAt + deps.leaseMs;
+  }
+
+  /** Whether its lease should be renewed now: not while a save is queued, which would be undone or outrun by it. */
+  get renewable(): boolean {
+    return !this.#left && !this.#saving && this.#leaseEndsAt - this.#deps.clock.monotonicMs() < (this.#deps.leaseMs * 2) / 3;
+  }
+
+  /** The lease was renewed by a write sent at `sentAt`. */
+  renewed(sentAt: number): void {
+    this.#leaseEndsAt = Math.max(this.#leaseEndsAt, sentAt + this.#deps.leaseMs);
+  }
+
+  /** A renewal found the lease gone. One that was overtaken by a save of ours says nothing. */
+  leaseGone(): void {
+    if (this.#saving || this.#left) return;
+    this.#lose();
+  }
+
+  /** Starts nothing more; what runs may end. */
+  stop(): void {
+    this.#stopping = true;
+  }
+
+  /** Aborts what still runs after {@link stop}: an attempt that ends now is handed back uncounted. */
+  abort(): void {
+    if (this.#left) return;
+    this.#stopping = true;
+    this.#aborting = true;
+    this.#controller?.abort(new SteppingError('NOT_STARTED', `Stepping is being stopped; job ${this.gid} goes on in another process or after the restart.`, { gid: this.gid }));
+  }
+
+  /** The process ends: a step that ignores its abort is not handed back (it would run twice at once); its lease runs out. */
+  abandon(): void {
+    this.#left = true;
+    this.#leave?.();
+  }
+
+  /** Resolves when the job has ended or left. Never rejects. */
+  async run(): Promise<void> {
+    try {
+      this.#steps = decodeSteps(this.#job.steps);
+    } catch (error) {
+      await this.#handBackUnrunnable(this.gid, error);
+      return;
+    }
+    try {
+      let wasHeld = this.#job.wasHeld;
+      while (!this.#left && (await this.#runStep(wasHeld))) wasHeld = false;
+    } catch (error) {
+      // Nothing thrown may end the processor, and a job whose state is not known here is let go.
+      this.#left = true;
+      this.#deps.log.error('a job was let go after an unexpected error; it will be due again when its lease ends', { gid: this.gid, error });
+    }
+  }
+
+  /** One attempt of the next step. True: its checkpoint is acknowledged, and the job goes on here. */
+  async #runStep(wasHeld: boolean): Promise<boolean> {
+    const step = this.#steps[this.#step];
+    if (!step) {
+      await this.#handBackUnrunnable(this.gid, new Error(`The job is stored at step ${this.#step}, but has ${this.#steps.length}`));
+      return false;
+    }
+    let runnable: RunnableStep;
+    try {
+      runnable = await this.#deps.steps.open(step);
+    } catch (error) {
+      await this.#handBackUnrunnable(SteppingError.is(error, 'STEP_NOT_RUNNABLE') ? step.name : this.gid, error);
+      return false;
+    }
+    // Before the slot: jobs that wait for another suspect hold up no handler.
+    const endSuspect = wasHeld && this.#isSuspect(runnable) ? await this.#deps.gate.suspect() : undefined;
+    const release = await this.#deps.slots.take();
+    let outcome = NOT_STARTED;
+    try {
+      if (release) outcome = wasHeld ? await this.#takeOver(step, runnable) : await this.#begin(step, runnable);
+    } finally {
+      release?.();
+      endSuspect?.();
+    }
+    if (this.#left) return false;
+    switch (outcome.kind) {
+      case 'succeeded':
+        return this.#checkpoint(step);
+      case 'failed':
+        await this.#saveFailure(step, runnable, outcome.error);
+        return false;
+      case 'not-started':
+        // One that was found held keeps that mark until somebody counts it: it is not handed back, its lease runs out.
+        if (!wasHeld || this.#counted) await this.#handBack();
+        return false;
+      case 'left':
+        return false;
+    }
+  }
+
+  /** May have killed its worker twice, or has too few attempts to be charged for a neighbour: runs with no other such job beside it. */
+  #isSuspect({ retry }: RunnableStep): boolean {
+    return this.#attempt < retry.maxAttempts && (this.#attempt + 1 >= 3 || retry.maxAttempts < 3);
+  }
+
+  /**
+   * The last holder went silent (A4): its attempt is counted, under our fence and acknowledged, before the next one starts. A job on its last attempt had
+   * marked it as begun, so that one found at `maxAttempts` never began, and one above it did and took its worker along.
+   */
+  async #takeOver(step: DecodedStep, runnable: RunnableStep): Promise<Outcome> {
+    const { maxAttempts } = runnable.retry;
+    if (this.#attempt > maxAttempts) {
+      await this.#saveFailed(
+        step,
+        new SteppingError('STEP_PERMANENT', `Worker lost: the process that ran the last of ${maxAttempts} attempts of step ${step.name} went silent. Redrive the job if it was not the step's doing.`),
+      );
+      return LEFT;
+    }
+    if (this.#attempt === maxAttempts) return this.#begin(step, runnable);
+
+    const raised = this.#attempt + 1;
+    const begun = await this.#deps.gate.closed(async () => {
+      if (this.#stopping) return { outcome: NOT_STARTED };
+      if (!(await this.#count(raised))) return { outcome: LEFT };
+      this.#attempt = raised;
+      if (raised === maxAttempts && !(await this.#count(maxAttempts + 1))) return { outcome: LEFT };
+      // In an object: an async function would await a bare promise, and the gate is to open when the step has started, not when it ended.
+      return { outcome: this.#start(step, runnable) };
+    });
+    return begun.outcome;
+  }
+
+  async #begin(step: DecodedStep, runnable: RunnableStep): Promise<Outcome> {
+    if (this.#stopping) return NOT_STARTED;
+    if (this.#attempt >= runnable.retry.maxAttempts && !(await this.#count(this.#attempt + 1))) return LEFT;
+    await this.#deps.gate.pass();
+    return this.#stopping ? NOT_STARTED : this.#start(step, runnable);
+  }
+
+  /** Writes the number of the attempt, absolute, so that a repeat counts nothing twice. False: let go. */
+  async #count(attempt: number): Promise<boolean> {
+    this.#counted = (await this.#save({ status: 'submitted', step: this.#step, attempt, giveUp: false })) === 'matched';
+    return this.#counted;
+  }
+
+  /** Calls the step's code in this very turn. Resolves with the first of: its end, its timeout, the lost lease, the end of the process. */
+  #start(step: DecodedStep, runnable: RunnableStep): Promise<Outcome> {
+    const { clock, events, leaseMs } = this.#deps;
+    if (this.#left) return Promise.resolve(LEFT);
+    if (clock.monotonicMs() > this.#leaseEndsAt - leaseMs * START_MARGIN) {
+      // A frozen process, or a store that was slow: somebody else may own the job by now.
+      this.#lose();
+      return Promise.resolve(LEFT);
+    }
+    const { gid } = this;
+    const { tenant } = this.#job;
+    const controller = new AbortController();
+    this.#controller = controller;
+    this.#startedAt = clock.monotonicMs();
+    events.emit('step.started', { gid, tenant, step: step.name, stepIndex: this.#step, attempt: this.#attempt });
+    return new Promise<Outcome>((settle) => {
+      // A promise settles once: what a timed-out run does later changes nothing and writes nothing.
+      const cancelTimer = clock.setTimeout(() => {
+        const error = new SteppingError('STEP_TIMEOUT', `Step ${step.name} of job ${gid} took more than ${runnable.timeoutMs} ms. Pass ctx.signal on to what it waits for, or raise its timeoutMs.`, {
+          gid,
+          step: step.name,
+          timeoutMs: runnable.timeoutMs,
+        });
+        settle({ kind: 'failed', error });
+        controller.abort(error);
+      }, runnable.timeoutMs);
+      this.#leave = () => settle(LEFT);
+      const ran = async () => runnable.run({ gid, tenant, stepIndex: this.#step, attempt: this.#attempt, signal: controller.signal });
+      ran().then(
+        () => {
+          cancelTimer();
+          settle({ kind: 'succeeded' });
+        },
+        (error: unknown) => {
+          cancelTimer();
+          settle({ kind: 'failed', error });
+        },
+      );
+    }).finally(() => {
+      this.#controller = undefined;
+      this.#leave = undefined;
+    });
+  }
+
+  async #checkpoint(step: DecodedStep): Promise<boolean> {
+    const { events, serves, putBack, clock } = this.#deps;
+    const durationMs = clock.monotonicMs() - this.#startedAt;
+    const { gid } = this;
+    const { tenant } = this.#job;
+    const stepIndex = this.#step;
+    const attempt = this.#attempt;
+    const next = this.#steps[stepIndex + 1];
+    const goesOn = next !== undefined && !this.#stopping && serves(next.queue);
+    const answer = await this.#save({
+      status: next ? 'submitted' : 'succeeded',
+      step: stepIndex + 1,
+      attempt: 1,
+      giveUp: !goesOn,
+      dueInMs: next && !goesOn ? 0 : undefined,
+      queue: next && next.queue !== this.#queue ? next.queue : undefined,
+    });
+    if (answer !== 'matched') return false;
+    events.emit('step.succeeded', { gid, tenant, step: step.name, stepIndex, attempt, durationMs });
+    if (!next) {
+      events.emit('job.succeeded', { gid, tenant });
+      return false;
+    }
+    this.#step = stepIndex + 1;
+    this.#attempt = 1;
+    this.#counted = false;
+    this.#queue = next.queue;
+    if (!goesOn) putBack(next.queue, 0);
+    return goesOn;
+  }
+
+  async #saveFailure(step: DecodedStep, runnable: RunnableStep, error: unknown): Promise<void> {
+    if (this.#aborting && !SteppingError.is(error, 'STEP_PERMANENT')) {
+      // It ended because of the stop, not by a failure of its own.
+      await this.#handBack();
+      return;
+    }
+    const delayMs = nextAttemptInMs(runnable.retry, this.#attempt, error);
+    if (delayMs === undefined) {
+      await this.#saveFailed(step, error);
+      return;
+    }
+    const { events, clock, log, putBack } = this.#deps;
+    const attempt = this.#attempt;
+    const answer = await this.#save({
+      status: 'submitted',
+      step: this.#step,
+      attempt: attempt + 1,
+      giveUp: true,
+      dueInMs: delayMs,
+      error: storedError(error),
+    });
+    if (answer !== 'matched') return;
+    putBack(this.#queue, delayMs);
+    log.warn('step failed; will retry', { gid: this.gid, step: step.name, attempt, delayMs, error });
+    events.emit('step.failed', {
+      gid: this.gid,
+      tenant: this.#job.tenant,
+      step: step.name,
+      stepIndex: this.#step,
+      attempt,
+      error,
+      nextAttemptAt: new Date(clock.now() + delayMs),
+    });
+  }
+
+  async #saveFailed(step: DecodedStep, error: unknown): Promise<void> {
+    const { events, log } = this.#deps;
+    const { gid } = this;
+    const { tenant } = this.#job;
+    const attempt = this.#attempt;
+    const answer = await this.#save({ status: 'failed', step: this.#step, attempt, giveUp: true, error: storedError(error) });
+    if (answer !== 'matched') return;
+    log.error('step failed for good; the job is a dead letter until it is redriven', { gid, step: step.name, attempt, error });
+    events.emit('step.failed', { gid, tenant, step: step.name, stepIndex: this.#step, attempt, error, nextAttemptAt: undefined });
+    events.emit('job.failed', { gid, tenant, step: step.name, error });
+  }
+
+  /** Not started, or ended by stop(): due at once, with the number of the attempt that did not count. */
+  async #handBack(): Promise<void> {
+    const answer = await this.#save({ status: 'submitted', step: this.#step, attempt: this.#attempt, giveUp: true, dueInMs: 0 });
+    if (answer === 'matched') this.#deps.putBack(this.#queue, 0);
+  }
+
+  /** This process cannot run the next step; another one, or the next release, may. Uncounted, with a backoff, never `failed`. */
+  async #handBackUnrunnable(key: string, error: unknown): Promise<void> {
+    const { events, log, unrunnable, putBack } = this.#deps;
+    const dueInMs = unrunnable.nextMs(key);
+    const answer = await this.#save({ status: 'submitted', step: this.#step, attempt: this.#attempt, giveUp: true, dueInMs });
+    if (answer !== 'matched') return;
+    putBack(this.#queue, dueInMs);
+    const step = this.#steps[this.#step]?.name ?? `number ${this.#step}`;
+    log.error('step cannot be run here; handed back', { gid: this.gid, step, nextLookInMs: dueInMs, error });
+    events.emit('step.unrunnable', { gid: this.gid, step, error });
+  }
+
+  async #save(values: Omit<Save, 'gid' | 'lease' | 'dueInMs' | 'queue' | 'error'> & Partial<Pick<Save, 'dueInMs' | 'queue' | 'error'>>): Promise<'matched' | 'let-go'> {
+    if (this.#left) return 'let-go';
+    this.#saving = true;
+    try {
+      const { answer, repeated } = await this.#deps.save({ gid: this.gid, lease: this.lease, dueInMs: undefined, queue: undefined, error: undefined, ...values });
+      if (answer) {
+        if (values.giveUp) this.#left = true;
+        return 'matched';
+      }
+      // No row after a repeat may be the first try, done and unheard: let go, but nobody took the lease for sure.
+      if (repeated) this.#left = true;
+      else this.#lose();
+      return 'let-go';
+    } catch (error) {
+      this.#left = true;
+      const what = error instanceof WriteGivenUp ? 'no answer to a save' : 'a save was refused';
+      this.#deps.log.error(`${what}; the job is let go and will be due again when its lease ends`, { gid: this.gid, step: values.step, error });
+      return 'let-go';
+    } finally {
+      this.#saving = false;
+    }
+  }
+
+  /** Somebody else owns the job: stop, abort the signal, write nothing. */
+  #lose(): void {
+    if (this.#left) return;
+    this.#left = true;
+    this.#controller?.abort(new SteppingError('LEASE_LOST', `The lease of job ${this.gid} is gone: it was taken over, cancelled, or not renewed in time. Stop; whoever owns the job now goes on.`, { gid: this.gid }));
+    this.#leave?.();
+    this.#deps.events.emit('job.lease-lost', { gid: this.gid });
+  }
+}
+
+/** An error as it is stored: bounded, and without what no database takes in text. */
+export function storedError(error: unknown): StoredError {
+  const named = error instanceof Error || SteppingError.is(error);
+  const clean = (text: string) => text.slice(0, MAX_ERROR_CHARS).replaceAll('\u0000', '').toWellFormed();
+  return { name: clean(named ? (SteppingError.is(error) ? error.code : error.name) : 'Error'), message: clean(named ? error.message : String(error)) };
+}

@@ -1,0 +1,279 @@
+import { randomInt } from 'node:crypto';
+import {
+  type DbTransaction,
+  type Enlisted,
+  type FoundJob,
+  type InDoubtAnswer,
+  type JobStatus,
+  type NewJob,
+  type StartAnswer,
+  SteppingError,
+  type TransactionManager,
+} from '@stepping/core';
+import type { Clock } from './clock.js';
+import { GroupCommit, WriteGivenUp } from './group-commit.js';
+import { jobInfo } from './job-info.js';
+import type { LocalOperations } from './operations.js';
+import type { Place, ProcessorLink } from './processor-link.js';
+import { MIN_RETENTION_MS } from './purge.js';
+import { queryBackQueue } from './query-back.js';
+import { decodeSteps, encodeSteps } from './stored-steps.js';
+import {
+  type Change,
+  type ChangeAnswer,
+  type ClaimedJob,
+  type CreateAnswer,
+  type CreateJob,
+  type EnlistedStore,
+  type TransactionStore,
+  WriteRefused,
+} from './transaction-store.js';
+
+/** A plain start repeats an unheard write for so long. Unit: ms. */
+const START_REPEAT_MS = 10_000;
+/** A submit that is not heard by then is left to the query-back. Unit: ms. */
+const SUBMIT_REPEAT_MS = 2_000;
+/** How long a create waits, alone, for a gid that is uncommitted in somebody's transaction. Unit: ms. */
+const LOCKED_WAIT_MS = 5_000;
+/** Bound of the creates that wait for the store. Unit: bytes. */
+const MAX_QUEUED_BYTES = 64 * 1024 * 1024;
+/** First fencing numbers are below it: room for 2^52 more in a JavaScript number. */
+const FIRST_LEASE_BELOW = 2 ** 48;
+/** Prepared jobs remembered between prepare and submit; of one that was forgotten the store is asked. */
+const MAX_REMEMBERED = 10_000;
+
+/** The local TM: jobs go through group commit into a {@link TransactionStore}; a processor of this or another process runs them. */
+export class LocalTransactionManager implements TransactionManager {
+  readonly operations: LocalOperations;
+  readonly #store: TransactionStore;
+  readonly #clock: Clock;
+  readonly #link: ProcessorLink;
+  readonly #prepareTimeoutMs: number;
+  readonly #creates: GroupCommit<CreateJob, CreateAnswer>;
+  readonly #changes: GroupCommit<Change, ChangeAnswer>;
+  readonly #prepared = new Map<string, CreateJob>();
+
+  constructor(deps: { store: TransactionStore; clock: Clock; link: ProcessorLink; operations: LocalOperations; prepareTimeoutMs: number }) {
+    this.#store = deps.store;
+    this.#clock = deps.clock;
+    this.#link = deps.link;
+    this.operations = deps.operations;
+    this.#prepareTimeoutMs = deps.prepareTimeoutMs;
+    const { store, clock } = deps;
+    this.#creates = new GroupCommit({
+      send: (batch) => store.create(batch),
+      clock,
+      maxBatch: store.maxBatch,
+      maxBytes: MAX_QUEUED_BYTES,
+      sizeOf: (job) => job.steps.length,
+    });
+    this.#changes = new GroupCommit({ send: (batch) => store.change(batch), clock, maxBatch: store.maxBatch });
+  }
+
+  async start(job: NewJob): Promise<StartAnswer> {
+    this.#refuseOwnTurn(job.gid);
+    const place = this.#link.reserve(firstQueue(job));
+    const row = this.#submittedRow(job, place);
+    const sentAt = this.#clock.monotonicMs();
+    let answer: CreateAnswer;
+    try {
+      answer = await this.#create(row, START_REPEAT_MS);
+    } catch (error) {
+      place?.forget();
+      throw startError(job.gid, error);
+    }
+    // A repeat that finds the row as my first, unheard write left it holds that write's claim.
+    const mine = answer.outcome === 'stored' || (answer.outcome === 'repeated' && answer.status === 'submitted' && answer.lease === row.lease);
+    if (mine) this.#afterSubmit(row, (answer as { lease: number }).lease, place, sentAt);
+    else place?.forget();
+    return startAnswer(answer);
+  }
+
+  async prepare(job: NewJob): Promise<StartAnswer> {
+    this.#refuseOwnTurn(job.gid);
+    const db = job.db;
+    if (!db) throw new SteppingError('DB_UNKNOWN', `Job ${job.gid} is to be prepared without a database.`, { gid: job.gid });
+    const row: CreateJob = { ...this.#row(job), status: 'prepared', queue: queryBackQueue(db), held: false, dueInMs: this.#prepareTimeoutMs };
+    let answer: CreateAnswer;
+    try {
+      // Sent once: a prepare in doubt is never sent again (A2).
+      answer = await this.#create(row, 0);
+    } catch (error) {
+      throw startError(job.gid, error);
+    }
+    if (answer.outcome === 'stored') this.#remember(row);
+    return startAnswer(answer, 'prepared');
+  }
+
+  async submit(gid: string, instance: string): Promise<void> {
+    const row = this.#recall(gid, instance) ?? (await this.#readPrepared(gid, instance));
+    if (!row) return;
+    const queue = decodeSteps(row.steps)[0]?.queue ?? 'default';
+    const place = this.#link.reserve(queue);
+    const sentAt = this.#clock.monotonicMs();
+    const change: Change = { gid, instance, from: ['prepared'], to: 'submitted', queue, dueInMs: place?.leaseMs ?? 0, held: place !== undefined, error: undefined };
+    try {
+      const { answer } = await this.#changes.add(change, SUBMIT_REPEAT_MS);
+      if (answer.changed) this.#afterSubmit({ ...row, queue, held: place !== undefined }, answer.lease, place, sentAt);
+      else place?.forget();
+    } catch (error) {
+      place?.forget();
+      throw error instanceof WriteGivenUp ? error.cause : error;
+    }
+  }
+
+  async abort(gid: string, instance: string): Promise<void> {
+    this.#recall(gid, instance);
+    await this.#changes.add({ gid, instance, from: ['prepared'], to: 'rolled-back', queue: undefined, dueInMs: 0, held: false, error: undefined }, 0);
+  }
+
+  async find(gid: string): Promise<FoundJob | undefined> {
+    const stored = await this.#store.find(gid);
+    return stored && { ...jobInfo(stored), status: stored.status, instance: stored.instance };
+  }
+
+  enlist(transaction: DbTransaction): Enlisted | undefined {
+    const store = this.#store.enlist?.(transaction.native);
+    if (store) return this.#enlisted(store);
+    if (this.#store.turns?.heldByCaller()) {
+      throw new SteppingError(
+        'STORE_REFUSED',
+        `The job store and this transaction use the same file, ${this.#store.turns.key}, through two connections: each would wait for the other. Give typeormStore and typeormDb the same DataSource.`,
+      );
+    }
+    return undefined;
+  }
+
+  #enlisted(store: EnlistedStore): Enlisted {
+    let row: CreateJob | undefined;
+    let place: Place | undefined;
+    let lease = 0;
+    let sentAt = this.#clock.monotonicMs();
+    const forget = () => {
+      place?.forget();
+      place = undefined;
+    };
+    return {
+      prepare: async (job, { claimed }) => {
+        place = claimed ? this.#link.reserve(firstQueue(job)) : undefined;
+        row = this.#submittedRow(job, place);
+        sentAt = this.#clock.monotonicMs();
+        try {
+          const answer = await store.create(row);
+          if (answer.outcome === 'stored') lease = answer.lease;
+          else forget();
+          return startAnswer(answer);
+        } catch (error) {
+          forget();
+          throw error;
+        }
+      },
+      committed: () => {
+        if (!row) return;
+        this.#afterSubmit(row, lease, place, sentAt);
+        place = undefined;
+      },
+      abandoned: forget,
+      resolve: async (gid, instance) => {
+        const answer = await this.#store.resolve(gid, instance);
+        // Past half the retention a missing row may have been purged: only the positive answer is sure (R9). Counted from before the commit, to be safe.
+        if (answer === 'rolled-back' && this.#clock.monotonicMs() - sentAt > MIN_RETENTION_MS / 2) return 'unknown' satisfies InDoubtAnswer;
+        return answer;
+      },
+      hasCommitted: async (gid, instance) => {
+        const found = await this.#store.find(gid);
+        return found?.instance === instance && found.status !== 'rolled-back';
+      },
+    };
+  }
+
+  /** Creates a row, alone if its gid is locked by somebody's transaction; locked to the end means in doubt. */
+  async #create(row: CreateJob, repeatForMs: number): Promise<CreateAnswer> {
+    const { answer } = await this.#creates.add(row, repeatForMs);
+    if (answer.outcome !== 'locked') return answer;
+    return this.#store.createAlone(row, LOCKED_WAIT_MS);
+  }
+
+  #row(job: NewJob): Pick<CreateJob, 'gid' | 'instance' | 'tenant' | 'db' | 'steps' | 'lease'> {
+    const { gid, instance, tenant, db } = job;
+    return { gid, instance, tenant, db, steps: encodeSteps(job.steps), lease: randomInt(1, FIRST_LEASE_BELOW - 1) };
+  }
+
+  #submittedRow(job: NewJob, place: Place | undefined): CreateJob {
+    return { ...this.#row(job), status: 'submitted', queue: firstQueue(job), held: place !== undefined, dueInMs: place?.leaseMs ?? 0 };
+  }
+
+  /** The job is stored and acknowledged: run it here if it was stored claimed, else have somebody look. */
+  #afterSubmit(row: CreateJob, lease: number, place: Place | undefined, sentAt: number): void {
+    if (!place) {
+      this.#link.wake(row.queue, 0);
+      return;
+    }
+    const { gid, instance, queue, tenant, db, steps } = row;
+    const job: ClaimedJob = { gid, instance, lease, status: 'submitted', queue, step: 0, attempt: 1, wasHeld: false, tenant, db, steps, ageMs: 0 };
+    place.run(job, sentAt);
+  }
+
+  #remember(row: CreateJob): void {
+    this.#prepared.set(row.gid, row);
+    if (this.#prepared.size > MAX_REMEMBERED) this.#prepared.delete(this.#prepared.keys().next().value as string);
+  }
+
+  #recall(gid: string, instance: string): CreateJob | undefined {
+    const row = this.#prepared.get(gid);
+    if (row?.instance !== instance) return undefined;
+    this.#prepared.delete(gid);
+    return row;
+  }
+
+  async #readPrepared(gid: string, instance: string): Promise<CreateJob | undefined> {
+    const stored = await this.#store.find(gid);
+    if (stored?.instance !== instance || stored.status !== 'prepared') return undefined;
+    const { queue, tenant, db, steps, lease } = stored;
+    return { gid, instance, status: 'prepared', queue, tenant, db, steps, lease, held: false, dueInMs: 0 };
+  }
+
+  #refuseOwnTurn(gid: string): void {
+    const { turns } = this.#store;
+    if (!turns?.heldByCaller()) return;
+    throw new SteppingError(
+      'TX_NESTED',
+      `Job ${gid} was started inside a transaction on ${turns.key}, the file that the job store writes to: it would wait for itself. Add its steps to the \`job\` that inTransaction hands you, or start it after the transaction.`,
+      { gid },
+    );
+  }
+}
+
+function firstQueue(job: NewJob): string {
+  return job.steps[0]?.queue ?? 'default';
+}
+
+function startAnswer(answer: CreateAnswer, stored: JobStatus = 'submitted'): StartAnswer {
+  switch (answer.outcome) {
+    case 'stored':
+      return { outcome: 'stored', status: stored };
+    case 'repeated':
+      return { outcome: 'stored', status: answer.status };
+    case 'duplicate':
+      return answer;
+    case 'in-doubt':
+    case 'locked':
+      return { outcome: 'in-doubt' };
+  }
+}
+
+function startError(gid: string, error: unknown): unknown {
+  if (error instanceof WriteRefused) return error.cause ?? error;
+  if (!(error instanceof WriteGivenUp)) return error;
+  if (!error.sent) {
+    return new SteppingError('STORE_UNAVAILABLE', `The job store could not be reached; nothing was written of job ${gid}. Start it again when the store is back.`, {
+      gid,
+      cause: error.cause,
+    });
+  }
+  return new SteppingError(
+    'START_OUTCOME_UNKNOWN',
+    `The job store did not answer: job ${gid} may be stored or not. Start it again with the same gid, { gid: '${gid}' }: it will not run twice.`,
+    { gid, cause: error.cause },
+  );
+}
