@@ -16,14 +16,14 @@ export const silentLogger: Required<Logger> = { trace() {}, debug() {}, info() {
 
 /**
  * Makes any logger complete and safe: `child` always exists, a logger that throws cannot break a job, and pino, which takes
- * `(fields, message)` and would drop fields that come second, gets them first. It is recognised by its `bindings()`.
+ * `(fields, message)` and would drop fields that come second, gets them first, an error as `err`. It is recognised by its `bindings()`.
  */
 export function completeLogger(logger: Logger, bound: object = {}): Required<Logger> {
   const fieldsFirst = typeof (logger as { bindings?: unknown }).bindings === 'function';
   const write = (level: (typeof LEVELS)[number]) => (message: string, fields?: object) => {
     const all = { ...bound, ...fields };
     try {
-      if (fieldsFirst) (logger[level] as unknown as (fields: object, message: string) => void).call(logger, all, message);
+      if (fieldsFirst) (logger[level] as unknown as (fields: object, message: string) => void).call(logger, forPino(all), message);
       else if (Object.keys(all).length > 0) logger[level](message, all);
       else logger[level](message);
     } catch {
@@ -36,6 +36,14 @@ export function completeLogger(logger: Logger, bound: object = {}): Required<Log
     info: write('info'),
     warn: write('warn'),
     error: write('error'),
-    child: (fields) => (logger.child ? completeLogger(logger.child({ ...bound, ...fields })) : completeLogger(logger, { ...bound, ...fields })),
+    child: (fields) =>
+      logger.child ? completeLogger(logger.child({ ...bound, ...fields })) : completeLogger(logger, { ...bound, ...fields }),
   };
+}
+
+/** pino writes an Error as `{}` unless it is called `err`. */
+function forPino(fields: { error?: unknown }): object {
+  if (!(fields.error instanceof Error)) return fields;
+  const { error, ...others } = fields;
+  return { ...others, err: error };
 }

@@ -92,7 +92,10 @@ export async function runStep<S extends StepUnderTest>(
     attempt,
     signal: signal ?? new AbortController().signal,
     logger: logger ? completeLogger(logger) : silentLogger,
-    createJob: (options = {}) => testJob(options.gid ?? gidFrom('child', key, String(children++)), options.tenant ?? tenant, startedJobs),
+    createJob: (options = {}) => {
+      const derived = gidFrom('child', key, String(children++)); // as in an app, so that a test can name it
+      return testJob(options.gid ?? derived, options.tenant ?? tenant, startedJobs);
+    },
   };
   return run(context);
 }
@@ -106,8 +109,10 @@ interface OpenedStep {
 }
 
 function opened(step: StepUnderTest, deps: any): OpenedStep {
-  if (typeof step === 'function')
-    return opened(new (step as unknown as new (...deps: unknown[]) => StepInstance)(...(deps ?? [])), undefined);
+  if (typeof step === 'function') {
+    const Class = step as unknown as new (...deps: unknown[]) => StepInstance;
+    return opened(new Class(...(deps ?? [])), undefined);
+  }
   if ('kind' in step) return { name: step.name, schema: step.args, run: (context) => step.run(context) };
   const definition = classStepOf(step.constructor);
   return { name: definition?.name ?? step.constructor.name, schema: definition?.args, run: (context) => step.run(context) };
