@@ -1,0 +1,24 @@
+// The PostgreSQL that the tests use, in a process that ends it: `node postgres-server.js --directory DIR`. Ends with SIGTERM.
+import { parseArgs } from 'node:util';
+
+const { values: options } = parseArgs({ options: { directory: { type: 'string' } } });
+if (options.directory === undefined) throw new Error('Give a directory for the data: --directory DIR');
+
+interface Service {
+  readonly hint: string;
+  start(directory: string): Promise<{ createDatabase(name: string): Promise<string>; stop(): Promise<void> } | undefined>;
+}
+const services = new URL('../../../../test/services/postgres.mjs', import.meta.url).href;
+const { postgres } = (await import(services)) as { postgres: Service };
+const server = await postgres.start(options.directory);
+if (server === undefined) throw new Error(`There is no PostgreSQL to start. ${postgres.hint}`);
+
+let stopping: Promise<void> | undefined;
+for (const ending of ['SIGTERM', 'SIGINT', 'disconnect'] as const) {
+  process.once(ending, async () => {
+    stopping ??= server.stop();
+    await stopping;
+    process.exit();
+  });
+}
+console.log(`listening on ${await server.createDatabase('shop')}`);
