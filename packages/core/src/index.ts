@@ -1,3 +1,4 @@
+export { createStepping } from './create-stepping.js';
 export type {
   DbProvider,
   DbRef,
@@ -9,7 +10,7 @@ export { assertGid, gidFrom, idempotencyKey, newGid } from './gid.js';
 export type { DepsOf, Injectable, Injected, ParentContainer, Registry, Resolver, Token } from './injection.js';
 export { token } from './injection.js';
 export type { Job, JobBuilder, JobOptions, StartedJob, TransactionJob } from './job.js';
-export type { JobFilter, JobInfo, Jobs, JobStats, JobStatus } from './jobs.js';
+export type { JobFilter, JobInfo, JobStats, JobStatus, Jobs } from './jobs.js';
 export type { JsonSafe } from './json.js';
 export type { Logger } from './logger.js';
 export { completeLogger, silentLogger } from './logger.js';

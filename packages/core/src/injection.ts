@@ -1,6 +1,8 @@
 /** A typed name for a service in the container. Make one with {@link token}. */
 export interface Token<T> {
   readonly key: symbol;
+  /** Who provides it, for the message when nobody does: `'localTm(…) of @stepping/tm-local as tm'`. */
+  readonly providedBy?: string | undefined;
   /** Carries the type only. A string key, so that two copies of this package keep it. */
   readonly '~service'?: T;
 }
@@ -33,15 +35,17 @@ export interface ParentContainer {
 }
 
 /**
- * A typed token for {@link provide} and `inject`.
+ * A typed token for {@link provide} and `inject`. A package that makes one for others says in `providedBy` what its user has to add.
  *
  * @example const Mailer = token<Mailer>('Mailer');
  */
-export function token<T>(description: string): Token<T> {
-  return { key: Symbol(description) };
+export function token<T>(description: string, options: { providedBy?: string | undefined } = {}): Token<T> {
+  return { key: Symbol(description), providedBy: options.providedBy };
 }
 
 /** How a token or class is called in messages. */
 export function describeInjectable(injectable: Injectable): string {
-  return typeof injectable === 'function' ? injectable.name : (injectable.key.description ?? 'an unnamed token');
+  return typeof injectable === 'function'
+    ? injectable.name
+    : (typeof injectable.key === 'symbol' ? injectable.key.description : injectable.key) || 'an unnamed token';
 }

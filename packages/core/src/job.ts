@@ -37,6 +37,8 @@ export interface Job extends JobBuilder {
   /**
    * Stores the job. Resolves when it is stored, not when its steps have run: for that see `jobs.wait`.
    *
+   * After an error it may be called again, which repeats the very same write; after it has resolved it throws `JOB_ALREADY_STARTED`.
+   *
    * @throws {@link SteppingError} `JOB_EMPTY`, `ARGS_INVALID`, `JOB_TOO_LARGE`, `JOB_ALREADY_STARTED`, `NOT_STARTED`: nothing was written.
    * `JOB_IN_DOUBT`: another start of this gid is undecided, try again in a few seconds. `STORE_UNAVAILABLE`: nothing was written.
    * `START_OUTCOME_UNKNOWN`: repeat it with the same gid. `TX_NESTED`: called inside `inTransaction` on a SQLite file that it would wait for.
@@ -48,6 +50,7 @@ export interface Job extends JobBuilder {
 export interface TransactionJob extends JobBuilder {
   /**
    * Barrier, prepare, commit, submit, in one call. Resolves once committed; a submit that fails then is made up for by the query-back.
+   * The transaction is handed over: whatever it throws but `TX_NOT_OWNED`, the transaction is rolled back.
    *
    * @throws {@link SteppingError} `JOB_DUPLICATE` or `JOB_IN_DOUBT` after rolling back; `TX_NOT_OWNED` where somebody else commits or another job is prepared on this transaction;
    * `COMMIT_OUTCOME_UNKNOWN` when nobody can say yet; the driver's own error, unwrapped, when the commit failed.
@@ -65,9 +68,15 @@ export interface TransactionJob extends JobBuilder {
   /**
    * Tells the transaction manager that you committed. Looks for the committed barrier first, so calling it after a rollback is harmless: `'rolled-back'`.
    *
-   * @throws {@link SteppingError} `TX_STILL_ACTIVE` while the transaction is open; `COMMIT_OUTCOME_UNKNOWN` when nobody can say yet: call it again.
+   * @throws {@link SteppingError} `TX_STILL_ACTIVE` while the transaction is open; `COMMIT_OUTCOME_UNKNOWN` when nobody can say yet: call it again;
+   * `JOB_STATUS` if the job was not prepared.
    */
   submit(): Promise<'submitted' | 'rolled-back'>;
-  /** Asks the database what became of the transaction, when your own commit failed or its outcome is unknown. Decides nothing for the TM. */
+  /**
+   * Asks the database what became of the transaction, when your own commit failed or its outcome is unknown. After `'committed'` call {@link submit};
+   * `'rolled-back'` is told to the transaction manager at once, so that the gid is free for the next try.
+   *
+   * @throws {@link SteppingError} `JOB_STATUS` if the job was not prepared.
+   */
   resolve(): Promise<'committed' | 'rolled-back' | 'unknown'>;
 }

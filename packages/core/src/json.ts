@@ -60,7 +60,10 @@ function assertJson(value: unknown, path: string, step: string, ancestors: reado
       return;
     }
   }
-  const what = typeof value === 'object' ? `is a ${value.constructor?.name ?? 'class instance'}` : `is ${typeof value === 'number' ? value : `a ${typeof value}`}`;
+  const what =
+    typeof value === 'object'
+      ? `is a ${value.constructor?.name ?? 'class instance'}`
+      : `is ${typeof value === 'number' ? value : `a ${typeof value}`}`;
   throw notJson(path, step, what);
 }
 

@@ -9,8 +9,18 @@ export interface SteppingPlugin {
   /** Tokens that must be provided by some plugin; checked at `start()` (`PLUGIN_MISSING`). */
   readonly requires?: readonly Token<any>[];
   register?(registry: Registry): void;
+  /**
+   * Creates or upgrades the schemas of this plugin, for `stepping.migrate()`; maybe before `start`. With `tenant`: those of that tenant's database
+   * and no others, so a plugin without databases per tenant does nothing.
+   */
+  migrate?(resolver: Resolver, options: { tenant: string | undefined }): void | Promise<void>;
   start?(resolver: Resolver): void | Promise<void>;
-  /** `drainTimeoutMs` is what the caller of `stepping.stop()` asked for, if anything. */
+  /**
+   * `stepping.stop()` was called: take no new work from now on, but still serve what is open. {@link stop} follows once the open
+   * business transactions have ended.
+   */
+  quiesce?(resolver: Resolver): void;
+  /** `drainTimeoutMs` is what is left of the time that the caller of `stepping.stop()` gave; undefined: the caller gave none. */
   stop?(resolver: Resolver, options: { drainTimeoutMs: number | undefined }): void | Promise<void>;
 }
 

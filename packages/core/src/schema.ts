@@ -29,7 +29,16 @@ export function unchecked<T>(): Schema<T, T> {
  */
 export async function parseArgs(schema: Schema | undefined, value: unknown, where: string): Promise<unknown> {
   if (!schema) return value;
-  const result = await schema['~standard'].validate(value);
+  let result: Awaited<ReturnType<(typeof schema)['~standard']['validate']>>;
+  try {
+    result = await schema['~standard'].validate(value);
+  } catch (cause) {
+    throw new SteppingError(
+      'ARGS_INVALID',
+      `The schema of ${where} failed on its args: ${cause instanceof Error ? cause.message : String(cause)}. Pass args that fit, or mend the schema.`,
+      { cause },
+    );
+  }
   if (!result.issues) return result.value;
   const issues = result.issues.map((issue) => {
     const path = (issue.path ?? []).map((part) => String(typeof part === 'object' ? part.key : part)).join('.');

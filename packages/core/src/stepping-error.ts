@@ -64,7 +64,10 @@ export class SteppingError<C extends SteppingErrorCode = SteppingErrorCode> exte
   /** Whether `error` is ours and, when `code` is given, that one. Use it instead of `instanceof`: two copies may be loaded. */
   static is<C extends SteppingErrorCode>(error: unknown, code?: C): error is SteppingError<C> {
     return (
-      typeof error === 'object' && error !== null && brand in error && (code === undefined || (error as unknown as SteppingError).code === code)
+      typeof error === 'object' &&
+      error !== null &&
+      brand in error &&
+      (code === undefined || (error as unknown as SteppingError).code === code)
     );
   }
 }

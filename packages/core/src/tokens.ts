@@ -1,6 +1,6 @@
 import type { DbProviders as DbProvidersService } from './db-transaction.js';
 import type { EventEmitter } from './events.js';
-import { token, type Token } from './injection.js';
+import { type Token, token } from './injection.js';
 import type { Logger } from './logger.js';
 import type { Steps as StepsService } from './steps.js';
 import type { TransactionManager as TransactionManagerService } from './transaction-manager.js';
@@ -9,7 +9,9 @@ import type { TransactionScope as TransactionScopeService } from './transaction-
 // What packages ask of core, and core of the TM, through the container. Users need none of these.
 
 /** Provided by the TM plugin. */
-export const TransactionManager: Token<TransactionManagerService> = token<TransactionManagerService>('TransactionManager');
+export const TransactionManager: Token<TransactionManagerService> = token<TransactionManagerService>('TransactionManager', {
+  providedBy: 'a transaction manager as tm: of createStepping: localTm(…) of @stepping/tm-local, or dtm(…) of @stepping/tm-dtm',
+});
 export type TransactionManager = TransactionManagerService;
 /** Provided by core; db plugins add theirs in `start`. */
 export const DbProviders: Token<DbProvidersService> = token<DbProvidersService>('DbProviders');

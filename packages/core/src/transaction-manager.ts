@@ -1,5 +1,5 @@
 import type { DbRef, DbTransaction, InDoubtAnswer } from './db-transaction.js';
-import type { JobInfo, Jobs, JobStatus } from './jobs.js';
+import type { JobInfo, JobStatus, Jobs } from './jobs.js';
 
 /** One step as it is stored: its name, its queue, its args as JSON text (undefined: none). */
 export interface StoredStep {
@@ -62,10 +62,13 @@ export interface TransactionManager {
   start(job: NewJob): Promise<StartAnswer>;
   /** Stores a prepared job. Sent once, never again (A2): rejects when refused and when in doubt. */
   prepare(job: NewJob): Promise<StartAnswer>;
-  /** Compare-and-set `prepared → submitted` of this instance. No row is no error: it was submitted, or later, by the query-back. */
-  submit(gid: string, instance: string): Promise<void>;
-  /** Compare-and-set `prepared → rolled-back` of this instance (A1). No row is no error. */
-  abort(gid: string, instance: string): Promise<void>;
+  /**
+   * Compare-and-set `prepared → submitted` of this instance. Answers whether this call did it, so that the event is told once. False is no
+   * error: the query-back was first.
+   */
+  submit(gid: string, instance: string): Promise<boolean>;
+  /** Compare-and-set `prepared → rolled-back` of this instance (A1). Answers whether this call did it; false is no error. */
+  abort(gid: string, instance: string): Promise<boolean>;
   /** Reads the job from the primary (R3 decides on it). */
   find(gid: string): Promise<FoundJob | undefined>;
   /**

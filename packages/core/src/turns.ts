@@ -26,7 +26,10 @@ interface Turn {
 
 const current = new AsyncLocalStorage<Turn>();
 // A registered symbol on the global object: two copies of this package in one process must share the queue of a file.
-const queues = ((globalThis as Record<symbol, unknown>)[Symbol.for('stepping.turns')] ??= new Map()) as Map<string, Promise<void>>;
+const shared = globalThis as unknown as Record<symbol, Map<string, Promise<void>> | undefined>;
+const queuesKey = Symbol.for('stepping.turns');
+const queues = shared[queuesKey] ?? new Map<string, Promise<void>>();
+shared[queuesKey] = queues;
 
 /** The turns of `key`; the same key is the same queue anywhere in the process. */
 export function turns(key: string): Turns {
