@@ -9,7 +9,9 @@ import type { DbRef, InDoubtAnswer, JobStatus, Turns } from '@stepping/core';
  * - **Every answer is per row, and one call of create, save or change is one transaction.** Three ways to fail: {@link WriteRefused} – the server refused what was sent, nothing of
  *   the call was written, splitting the batch is safe; `STORE_UNAVAILABLE` (SteppingError) – nothing was sent, no connection could be had; any other rejection – outcome
  *   unknown, all or nothing of it was written. The caller then sends the very same call again, or lets go (R7).
- * - **At most one entry per gid in a call** of create, save, extend or change; the caller sees to it and sorts by gid.
+ * - **At most one entry per gid in a call** of create, save, extend or change; the caller sees to it and sorts by gid. A call without
+ *   entries answers without any.
+ * - **Open transactions of users hold up nobody else.** Where the database lets only one write at a time (SQLite), writers wait their turn instead, {@link TransactionStore.resolve} for its 2 s at most.
  */
 export interface TransactionStore {
   /** Stores jobs, answering by the row found (design §4, R4). Never waits longer than a short lock timeout: a gid that is uncommitted elsewhere is answered `locked`. */
@@ -144,6 +146,7 @@ export interface Save extends Lease {
   readonly error: StoredError | undefined;
 }
 
+/** Any text, also with NUL or half a surrogate pair in it: a store replaces what its database cannot hold and never refuses it, or the end of the job could not be saved. */
 export interface StoredError {
   readonly name: string;
   readonly message: string;
