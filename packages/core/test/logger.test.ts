@@ -10,7 +10,7 @@ function pinoLines(): { logger: Logger; lines: Record<string, unknown>[] } {
       done();
     },
   });
-  return { logger: pino({ level: 'trace', base: undefined }, sink), lines };
+  return { logger: pino({ level: 'trace', base: null }, sink), lines };
 }
 
 it('pino keeps the fields of every call and of every child, although it wants them first', () => {
@@ -18,7 +18,9 @@ it('pino keeps the fields of every call and of every child, although it wants th
   const complete = completeLogger(logger);
   complete.warn('step failed', { attempt: 2 });
   complete.info('started');
-  complete.child({ gid: 'g' }).child({ step: 's' }).trace('deep', { a: 1 });
+  completeLogger(complete.child({ gid: 'g' }))
+    .child({ step: 's' })
+    .trace('deep', { a: 1 });
   expect(lines).toMatchObject([
     { level: 40, msg: 'step failed', attempt: 2 },
     { level: 30, msg: 'started' },
