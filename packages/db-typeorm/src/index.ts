@@ -1,1 +1,7 @@
-export {};
+export { typeormDbMigrations } from './barrier-table.js';
+export type { DatabaseTarget } from './held-transaction.js';
+export type { BusinessScope, InTransactionTarget, IsolationLevel } from './in-transaction.js';
+export { inTransaction } from './in-transaction.js';
+export type { DatabasePerTenant, OneDatabase, TypeormDbOptions } from './typeorm-db.js';
+export { typeormDb } from './typeorm-db.js';
+export { typeormTransaction } from './typeorm-transaction.js';

@@ -126,19 +126,21 @@ async function migrateSqlite(dataSource: DataSource, migrations: Migrations): Pr
   if (missing(migrations, sqliteVersion(dataSource, migrations)).length === 0) return;
   const connection = sqliteConnectionOf(dataSource);
   const place = at(dataSource, migrations);
-  await fileTurns(dataSource).run(async () => {
-    await untilNotBusy(() => connection.exec('begin immediate'), SQLITE_LOCK_TIMEOUT_MS);
+  // Without an await in between: another connection of this process would block the event loop that lets go of the lock.
+  const inOneGo = () => {
+    connection.exec('begin immediate');
     try {
       connection.exec(createRecordTable(place, migrations));
       for (const migration of missing(migrations, sqliteVersion(dataSource, migrations))) {
         for (const statement of migration.statements(place)) connection.exec(statement);
         connection.prepare(insertRecord(place, migrations)).run(migrations.owner, migration.version, migration.name);
       }
-      await untilNotBusy(() => connection.exec('commit'), SQLITE_LOCK_TIMEOUT_MS);
+      connection.exec('commit');
     } finally {
       if (connection.inTransaction) connection.exec('rollback');
     }
-  });
+  };
+  await fileTurns(dataSource).run(() => untilNotBusy(inOneGo, SQLITE_LOCK_TIMEOUT_MS));
 }
 
 function sqliteVersion(dataSource: DataSource, { owner, recordTable }: Migrations): number {

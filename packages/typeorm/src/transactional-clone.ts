@@ -1,4 +1,4 @@
-import { DataSource } from 'typeorm';
+import { type BaseEntity, DataSource } from 'typeorm';
 import { originOf, rememberOrigin } from './origin.js';
 import { sqliteWriterOptions } from './own-data-source.js';
 
@@ -42,9 +42,30 @@ export async function transactionalClone(dataSource: DataSource): Promise<CloneS
 }
 
 async function openClone(origin: DataSource): Promise<DataSource> {
-  const clone = new DataSource({ ...sqliteWriterOptions(origin), synchronize: false, migrationsRun: false, dropSchema: false });
+  const clone = new DataSource({
+    ...sqliteWriterOptions(origin),
+    subscribers: [],
+    migrations: [],
+    synchronize: false,
+    migrationsRun: false,
+    dropSchema: false,
+  });
   rememberOrigin(clone, origin);
+  const active = activeRecords(origin);
   await clone.initialize();
-  // The very same subscribers, also those that were added to the list later: one instance of each, as the user expects.
-  return Object.assign(clone, { subscribers: origin.subscribers });
+  // TypeORM points entities that extend BaseEntity at the DataSource initialized last; `Order.find()` must stay with the user's.
+  for (const [entity, dataSource] of active) entity.useDataSource(dataSource);
+  return Object.assign(clone, {
+    // The very same subscribers, also those that were added to the list later: one instance of each, as the user expects.
+    subscribers: origin.subscribers,
+    // A lazy relation that is read after the transaction must not read inside somebody else's.
+    relationLoader: origin.relationLoader,
+  });
+}
+
+function activeRecords(origin: DataSource): readonly (readonly [typeof BaseEntity, DataSource])[] {
+  return origin.entityMetadatas
+    .map(({ target }) => target as typeof BaseEntity)
+    .filter((target) => typeof target === 'function' && typeof target.useDataSource === 'function')
+    .map((target) => [target, (target as unknown as { dataSource?: DataSource }).dataSource ?? origin] as const);
 }

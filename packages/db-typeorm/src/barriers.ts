@@ -1,0 +1,21 @@
+import type { InDoubtAnswer } from '@stepping/core';
+
+/** The barrier table of one database, on connections of our own. */
+export interface Barriers {
+  migrate(): Promise<void>;
+  /** See `DbProvider.resolveInDoubt`; rejects where that is `unknown`. */
+  resolveInDoubt(gid: string, instance: string): Promise<InDoubtAnswer>;
+  hasCommitted(gid: string, instance: string): Promise<boolean>;
+  purge(gids: readonly string[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** How long an in-doubt question waits for a transaction that is open. Unit: ms. */
+export const LOCK_TIMEOUT_MS = 1_500;
+
+/** What the reason of a barrier says of the transaction. No row is an error: our own insert was acknowledged. */
+export function answerOf(row: { readonly reason: string } | undefined): InDoubtAnswer {
+  if (row?.reason === 'msg') return 'committed';
+  if (row?.reason === 'rollback') return 'rolled-back';
+  return 'unknown';
+}

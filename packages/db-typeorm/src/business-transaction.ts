@@ -1,0 +1,146 @@
+import type { Turns } from '@stepping/core';
+import { closeConnection, type SqliteConnection, sqliteConnectionOf, untilNotBusy } from '@stepping/typeorm';
+import type { DataSource, QueryRunner } from 'typeorm';
+import { type DatabaseTarget, OwnedTransaction } from './held-transaction.js';
+import type { IsolationLevel } from './in-transaction.js';
+import { reserveCommit } from './typeorm-transaction.js';
+
+/** Others may hold the lock of the file for a long transaction of theirs, or many of them in a row. Unit: ms. */
+const SQLITE_LOCK_TIMEOUT_MS = 30_000;
+
+/** A transaction that `inTransaction` opened: on a runner of its own, given back by `release`. */
+export abstract class BusinessTransaction extends OwnedTransaction {
+  declare readonly runner: QueryRunner;
+  /** Whatever became of it: nothing of it stays open. Never rejects. */
+  abstract release(): Promise<void>;
+}
+
+// ── PostgreSQL ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+class PostgresTransaction extends BusinessTransaction {
+  // Only a connection of which the server said that the transaction is over goes back into the user's pool.
+  #over = false;
+
+  override async commit(): Promise<void> {
+    await super.commit();
+    this.#over = true;
+  }
+
+  override async rollback(): Promise<void> {
+    await super.rollback();
+    this.#over = true;
+  }
+
+  async release(): Promise<void> {
+    if (!this.#over) await this.rollback().catch(() => {});
+    await (this.#over ? this.runner.release() : this.close()).catch(() => {});
+  }
+}
+
+/** Opens a transaction on a connection of the user's pool. */
+export async function beginPostgres(
+  dataSource: DataSource,
+  target: DatabaseTarget,
+  isolationLevel: IsolationLevel | undefined,
+): Promise<BusinessTransaction> {
+  const runner = dataSource.createQueryRunner('master');
+  try {
+    await runner.connect();
+    await runner.startTransaction(isolationLevel);
+  } catch (error) {
+    await closeConnection(runner, error);
+    throw error;
+  }
+  reserveCommit(runner);
+  return new PostgresTransaction(runner, target);
+}
+
+// ── SQLite ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+class SqliteTransaction extends BusinessTransaction {
+  readonly #leaveTurn: () => void;
+
+  constructor(runner: QueryRunner, target: DatabaseTarget, leaveTurn: () => void) {
+    super(runner, target);
+    this.#leaveTurn = leaveTurn;
+  }
+
+  // The turn ends with the transaction, before the job is submitted: the next one need not wait for that.
+  override async commit(): Promise<void> {
+    await super.commit().finally(() => this.#leaveIfOver());
+  }
+
+  override async rollback(): Promise<void> {
+    await super.rollback().finally(() => this.#leaveIfOver());
+  }
+
+  async release(): Promise<void> {
+    await this.rollback().catch(() => this.close().catch(() => {}));
+    this.#leave();
+  }
+
+  #leaveIfOver(): void {
+    if (!sqliteConnectionOf(this.runner.dataSource).inTransaction) this.#leave();
+  }
+
+  #leave(): void {
+    // A save that the body did not await must fail from now on, not land in the transaction of the next.
+    Object.assign(this.runner, { isReleased: true });
+    this.#leaveTurn();
+  }
+}
+
+/** Opens a transaction on the clone of the user's DataSource, which is ours alone while we have the turn of the file. */
+export async function beginSqlite(clone: DataSource, target: DatabaseTarget, leaveTurn: () => void): Promise<BusinessTransaction> {
+  const runner = newRunner(clone);
+  try {
+    await runner.startTransaction();
+  } catch (error) {
+    const connection = sqliteConnectionOf(clone);
+    if (connection.inTransaction) connection.exec('rollback');
+    throw error;
+  }
+  reserveCommit(runner);
+  return new SqliteTransaction(runner, target, leaveTurn);
+}
+
+/** What we use of TypeORM's SQLite driver and its runner beyond their public types. */
+interface SqliteInternals {
+  queryRunner: QueryRunner | undefined;
+}
+interface RunnerInternals {
+  stmtCache?: unknown;
+}
+
+/** A runner for one transaction. TypeORM keeps one for the DataSource; with one for each, code that outlives its transaction has a runner that is released. */
+function newRunner(clone: DataSource): QueryRunner {
+  const driver = clone.driver as unknown as SqliteInternals;
+  const last = driver.queryRunner as RunnerInternals | undefined;
+  driver.queryRunner = undefined;
+  const runner = clone.createQueryRunner();
+  if (last?.stmtCache !== undefined) (runner as RunnerInternals).stmtCache = last.stmtCache; // prepared once, not in every transaction
+  const query = runner.query.bind(runner);
+  const connection = sqliteConnectionOf(clone);
+  // TypeORM begins without taking the lock; a transaction that reads first and then writes would be refused under WAL when another process wrote meanwhile.
+  runner.query = async (sql: string, ...rest: [any?, any?]) => {
+    if (sql === 'BEGIN TRANSACTION') return waitAndRun(connection, runner, 'BEGIN IMMEDIATE');
+    if (sql === 'COMMIT') return waitAndRun(connection, runner, 'COMMIT');
+    return query(sql, ...rest);
+  };
+  return runner;
+}
+
+/** Both may find the file locked by another process: COMMIT without WAL, while somebody reads. */
+async function waitAndRun(connection: SqliteConnection, runner: QueryRunner, sql: string): Promise<any> {
+  runner.dataSource.logger.logQuery(sql, [], runner);
+  await untilNotBusy(() => connection.exec(sql), SQLITE_LOCK_TIMEOUT_MS);
+  return [];
+}
+
+/** Runs `work` in a turn that ends when it says so, or else when it is done. */
+export function withTurn<R>(turns: Turns, work: (leaveTurn: () => void) => Promise<R>): Promise<R> {
+  return new Promise((resolve, reject) => {
+    const turn = turns.run(() => new Promise<void>((leaveTurn) => work(leaveTurn).finally(leaveTurn).then(resolve, reject)));
+    turn.catch(reject); // it has no turn to wait for: TX_NESTED
+  });
+}

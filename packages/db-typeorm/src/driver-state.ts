@@ -1,0 +1,28 @@
+import { closeConnection, dialectOf, type PostgresConnection, type SqliteConnection, sqliteConnectionOf } from '@stepping/typeorm';
+import type { QueryRunner } from 'typeorm';
+
+/** What the driver itself knows of the connection's transaction. `failed`: PostgreSQL refuses every further statement, and makes a rollback of a COMMIT. */
+export type DriverState = 'open' | 'failed' | 'none' | 'unknown';
+
+/** TypeORM only counts the calls to its own methods; the driver also knows of a `COMMIT` sent as a query, or of a rollback by SQLite itself. */
+export function driverStateOf(runner: QueryRunner): DriverState {
+  if (dialectOf(runner.dataSource) === 'sqlite') return sqliteConnectionOf(runner.dataSource).inTransaction ? 'open' : 'none';
+  const connection = (runner as unknown as { databaseConnection?: PostgresConnection }).databaseConnection;
+  const status = connection?.getTransactionStatus?.();
+  if (status === 'I') return 'none';
+  if (status === 'E') return 'failed';
+  return status === 'T' ? 'open' : 'unknown';
+}
+
+/** Ends the transaction by ending its connection. */
+export async function endConnection(runner: QueryRunner, reason: unknown): Promise<void> {
+  if (dialectOf(runner.dataSource) === 'postgres') return closeConnection(runner, reason);
+  const connection = sqliteConnectionOf(runner.dataSource) as SqliteConnection & { close(): void };
+  // It is the only connection of the user's DataSource. SQLite says whether a rollback did it, so closing it is seldom needed.
+  try {
+    if (connection.inTransaction) connection.exec('rollback');
+  } finally {
+    if (connection.inTransaction) connection.close();
+  }
+  Object.assign(runner, { isTransactionActive: false, transactionDepth: 0 });
+}

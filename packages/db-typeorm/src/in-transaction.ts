@@ -1,0 +1,116 @@
+import { type AddArgs, type AnyStep, DbProviders, type JobBuilder, type Stepping, SteppingError, TransactionScope } from '@stepping/core';
+import { dialectOf, fileTurns } from '@stepping/typeorm';
+import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
+import { type BusinessTransaction, beginPostgres, beginSqlite, withTurn } from './business-transaction.js';
+import { findDatabase } from './find-database.js';
+
+/** Of TypeORM. SQLite's transactions are always serializable, so it is left out there. */
+export type IsolationLevel = NonNullable<Parameters<QueryRunner['startTransaction']>[0]>;
+
+/** What {@link inTransaction} opens its transaction on, beside a mere DataSource. */
+export interface InTransactionTarget {
+  /** Default: the one registered as `db`. */
+  readonly dataSource?: DataSource | undefined;
+  /** Name of a database that `typeormDb` registered. Default: the one registered with `dataSource`; without that, `'default'`. */
+  readonly db?: string | undefined;
+  /** Also handed to every step as `ctx.tenant`. */
+  readonly tenant?: string | undefined;
+  /** Gid of the job: a repeat of the call is then recognised (`JOB_DUPLICATE`), and rolled back. Default: a new one. */
+  readonly gid?: string | undefined;
+  /** Default: that of the DataSource. */
+  readonly isolationLevel?: IsolationLevel | undefined;
+}
+
+/** What the body works with. */
+export interface BusinessScope {
+  /** Everything done through it is in the transaction. Repositories of your DataSource are not: take `manager.getRepository(…)`. */
+  readonly manager: EntityManager;
+  readonly queryRunner: QueryRunner;
+  /** Starts when the transaction commits; without steps there is no job. */
+  readonly job: JobBuilder;
+}
+
+/**
+ * Opens a business transaction, runs `work` in it, commits, and then submits the job that `work` added steps to: they run if, and only if, the transaction
+ * committed. If `work` throws, the transaction is rolled back and the error passes as it is.
+ *
+ * On SQLite calls take turns, one transaction per file at a time, and the transaction is on a connection of its own.
+ *
+ * @throws {@link SteppingError} `DB_UNKNOWN` or `DB_MISMATCH` if the database is not registered by `typeormDb`; `JOB_DUPLICATE` or `JOB_IN_DOUBT` after rolling back;
+ * `COMMIT_OUTCOME_UNKNOWN` when nobody can say yet whether it committed; `TX_NESTED` inside another one on the same SQLite file; `NOT_STARTED`.
+ * Errors of the database pass unwrapped, serialization failures and deadlocks among them: call it again for those.
+ * @example
+ * await inTransaction(stepping, dataSource, async ({ manager, job }) => {
+ *   const order = await manager.save(Order, input);
+ *   job.addStep(sendOrderEmail, { orderId: order.id });
+ * });
+ */
+export async function inTransaction<R>(
+  stepping: Stepping<any>,
+  target: DataSource | InTransactionTarget,
+  work: (tx: BusinessScope) => Promise<R>,
+): Promise<R> {
+  const options: InTransactionTarget = 'createQueryRunner' in target ? { dataSource: target } : target;
+  return stepping.resolve(TransactionScope).run(async () => {
+    const { provider, dataSource } = await findDatabase(stepping.resolve(DbProviders), options.dataSource, options);
+    if (dialectOf(dataSource) === 'postgres') {
+      return run(stepping, await beginPostgres(dataSource, options, options.isolationLevel), options, work);
+    }
+    const clone = await provider.transactionsOf(dataSource);
+    return withTurn(fileTurns(dataSource), async (leaveTurn) => run(stepping, await beginSqlite(clone, options, leaveTurn), options, work));
+  });
+}
+
+async function run<R>(
+  stepping: Stepping<any>,
+  transaction: BusinessTransaction,
+  { gid, tenant }: InTransactionTarget,
+  work: (tx: BusinessScope) => Promise<R>,
+): Promise<R> {
+  try {
+    const job = stepping.createJob({ transaction, gid, tenant });
+    const body = new BodyJob(job);
+    const { runner } = transaction;
+    const result = await work({ manager: runner.manager, queryRunner: runner, job: body });
+    body.end();
+    if (job.stepCount === 0) await transaction.commit();
+    else await job.start();
+    return result;
+  } finally {
+    await transaction.release();
+  }
+}
+
+/** The job as the body sees it: it can add steps, and nothing else, for as long as the body runs. */
+class BodyJob implements JobBuilder {
+  readonly #job: JobBuilder;
+  #ended = false;
+
+  constructor(job: JobBuilder) {
+    this.#job = job;
+  }
+
+  get gid(): string {
+    return this.#job.gid;
+  }
+
+  get stepCount(): number {
+    return this.#job.stepCount;
+  }
+
+  addStep<S extends AnyStep>(step: S, ...args: AddArgs<S>): this {
+    if (this.#ended) {
+      throw new SteppingError(
+        'JOB_ALREADY_STARTED',
+        `A step was added to job ${this.gid} after the body of its inTransaction had ended. Await everything that the body does.`,
+        { gid: this.gid },
+      );
+    }
+    this.#job.addStep(step, ...args);
+    return this;
+  }
+
+  end(): void {
+    this.#ended = true;
+  }
+}

@@ -1,0 +1,46 @@
+import type { DbProviders, Resolver } from '@stepping/core';
+import { type DbProviderHarness, describeDbProvider } from '@stepping/core/testing';
+import { typeormTransaction } from '../src/index.js';
+import { TypeormDbProvider } from '../src/typeorm-db-provider.js';
+import { postgres, sqlite, sqliteWithoutWal, type TestDatabase } from './support/databases.js';
+
+for (const database of [sqlite, sqliteWithoutWal, postgres]) {
+  database.describe(`on ${database.name}`, () => describeDbProvider('typeormDb', () => openHarness(database)));
+}
+
+async function openHarness(database: TestDatabase): Promise<DbProviderHarness> {
+  const dataSource = await database.open();
+  const provider = new TypeormDbProvider({ dataSource });
+  await provider.start();
+  const providers: DbProviders = { add() {}, find: () => provider, all: () => [provider] };
+  const resolver: Resolver = { resolve: () => providers as never };
+  return {
+    provider,
+    ref: { provider: 'typeorm', name: 'default' },
+    resolver,
+    async beginTransaction() {
+      const runner = dataSource.createQueryRunner();
+      await runner.startTransaction(database === postgres ? 'READ COMMITTED' : undefined);
+      const transaction = typeormTransaction(runner);
+      return {
+        transaction,
+        async end() {
+          if (transaction.isActive()) await transaction.rollback();
+          await runner.release();
+        },
+      };
+    },
+    async age(gid, ms) {
+      await dataSource.query(
+        database === postgres
+          ? "update stepping_barrier set created_at = created_at - $1 * interval '1 ms' where gid = $2"
+          : "update stepping_barrier set created_at = strftime('%Y-%m-%dT%H:%M:%fZ', created_at, '-' || (? / 1000.0) || ' seconds') where gid = ?",
+        [ms, gid],
+      );
+    },
+    async close() {
+      await provider.close();
+      await dataSource.destroy();
+    },
+  };
+}
