@@ -117,6 +117,21 @@ it('writes down the jobs that the step starts, and runs none of them', async () 
   ]);
 });
 
+it('refuses a started job that an app would refuse', async () => {
+  const starts = (start: (context: StepContext) => unknown) => runStep(defineStep({ name: 'starts', run: start }));
+  await expect(starts(({ createJob }) => createJob().start())).rejects.toMatchObject({ code: 'JOB_EMPTY' });
+  await expect(starts(({ createJob }) => createJob({ gid: 'not a gid' }))).rejects.toMatchObject({ code: 'GID_INVALID' });
+  await expect(
+    starts(({ createJob }) =>
+      createJob()
+        .addStep(SendSms, { to: 5 } as never)
+        .start(),
+    ),
+  ).rejects.toMatchObject({
+    code: 'ARGS_INVALID',
+  });
+});
+
 it('resolves to what run returns and rejects with what it throws', async () => {
   expect(await runStep(close)).toBe('closed');
   const error = new SteppingError('STEP_PERMANENT', 'no');

@@ -1,9 +1,10 @@
 import { gidFrom, idempotencyKey } from '../gid.js';
-import type { Job } from '../job.js';
+import type { Job, JobOptions, StartedJob } from '../job.js';
+import { alreadyStarted, JobDraft } from '../job-draft.js';
 import { argsToJson } from '../json.js';
 import { completeLogger, type Logger, silentLogger } from '../logger.js';
 import { parseArgs, type Schema } from '../schema.js';
-import { type AnyStep, type ArgsOf, classStepOf, type RunContext, type Step, type StepClass, stepName } from '../step.js';
+import { type AnyStep, type ArgsOf, classStepOf, type RunContext, type Step, type StepClass } from '../step.js';
 
 /** A step to be run in a test: made by `defineStep`, `httpStep` or `implementStep`, a class step, or an instance of one. */
 export type StepUnderTest = Step | StepClass | StepInstance;
@@ -80,11 +81,10 @@ export async function runStep<S extends StepUnderTest>(
 ): Promise<unknown> {
   const { args, deps, gid = 'test-job', tenant, attempt = 1, signal, logger, startedJobs = [], ...rest }: Given = given ?? {};
   const { name, schema, run } = opened(step, deps);
-  const json = argsToJson(args, name);
   const key = rest.idempotencyKey ?? idempotencyKey(gid, 0);
   let children = 0;
   const context: RunContext<unknown, unknown> = {
-    args: await parseArgs(schema, json === undefined ? undefined : JSON.parse(json), `step ${name}`),
+    args: await parseArgs(schema, parsed(argsToJson(args, name)), `step ${name}`),
     deps: deps ?? {},
     gid,
     tenant,
@@ -94,7 +94,7 @@ export async function runStep<S extends StepUnderTest>(
     logger: logger ? completeLogger(logger) : silentLogger,
     createJob: (options = {}) => {
       const derived = gidFrom('child', key, String(children++)); // as in an app, so that a test can name it
-      return testJob(options.gid ?? derived, options.tenant ?? tenant, startedJobs);
+      return new TestJob({ gid: options.gid ?? derived, tenant: options.tenant ?? tenant }, startedJobs);
     },
   };
   return run(context);
@@ -118,22 +118,26 @@ function opened(step: StepUnderTest, deps: any): OpenedStep {
   return { name: definition?.name ?? step.constructor.name, schema: definition?.args, run: (context) => step.run(context) };
 }
 
-function testJob(gid: string, tenant: string | undefined, startedJobs: StartedTestJob[]): Job {
-  const steps: StartedTestJob['steps'] = [];
-  return {
-    gid,
-    get stepCount() {
-      return steps.length;
-    },
-    addStep(step: AnyStep, ...[args]: unknown[]) {
-      const name = stepName(step);
-      const json = argsToJson(args, name);
-      steps.push({ name, args: json === undefined ? undefined : JSON.parse(json) });
-      return this;
-    },
-    async start() {
-      startedJobs.push({ gid, tenant, steps });
-      return { gid, status: 'submitted', duplicate: false };
-    },
-  };
+/** Checked as in an app when put together and started, then only written down. */
+class TestJob extends JobDraft implements Job {
+  readonly #startedJobs: StartedTestJob[];
+  #started = false;
+
+  constructor(options: JobOptions, startedJobs: StartedTestJob[]) {
+    super(options, { maxArgsBytes: Number.POSITIVE_INFINITY, isListed: () => true });
+    this.#startedJobs = startedJobs;
+  }
+
+  async start(): Promise<StartedJob> {
+    const { gid, tenant } = this;
+    if (this.#started) throw alreadyStarted(gid, 'Each job is started once; make another by createJob().');
+    this.#started = true;
+    const { steps } = await this.seal();
+    this.#startedJobs.push({ gid, tenant, steps: steps.map(({ name, args }) => ({ name, args: parsed(args) })) });
+    return { gid, status: 'submitted', duplicate: false };
+  }
+}
+
+function parsed(json: string | undefined): unknown {
+  return json === undefined ? undefined : JSON.parse(json);
 }

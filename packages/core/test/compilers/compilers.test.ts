@@ -4,11 +4,14 @@ import { join } from 'node:path';
 import { compilers } from './compilers.js';
 import { installPackages } from './published.js';
 
+/** A compiler and a process for each program, on a busy machine. */
+const SLOW_MS = 120_000;
+
 let directory: string;
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'stepping-compilers-'));
   await installPackages(directory);
-}, 120_000);
+}, SLOW_MS);
 afterAll(() => rm(directory, { recursive: true }));
 
 const RUNS = { printed: 'sent to me' };
@@ -25,10 +28,14 @@ describe('a class step with @step({ name, inject }), compiled by', () => {
     ['esbuild, legacy decorators', RUNS],
     ['tsx', RUNS],
     ['Node type stripping', SYNTAX_ERROR],
-  ])('%s', async (compiler, outcome) => {
-    const classStep = `@step({ name: 'order.sms', args: unchecked<{ to: string }>(), inject: [Sms] })\n${SEND_SMS}`;
-    expect(await compileAndRun(compiler, 'decorated', classStep)).toEqual(outcome);
-  });
+  ])(
+    '%s',
+    async (compiler, outcome) => {
+      const classStep = `@step({ name: 'order.sms', args: unchecked<{ to: string }>(), inject: [Sms] })\n${SEND_SMS}`;
+      expect(await compileAndRun(compiler, 'decorated', classStep)).toEqual(outcome);
+    },
+    SLOW_MS,
+  );
 });
 
 describe('a class step whose constructor types alone say what it takes, compiled by', () => {
@@ -41,17 +48,25 @@ describe('a class step whose constructor types alone say what it takes, compiled
     ['esbuild, legacy decorators', REFUSED],
     ['tsx', REFUSED],
     ['Node type stripping', SYNTAX_ERROR],
-  ])('%s', async (compiler, outcome) => {
-    const classStep = `@step({ name: 'order.sms', args: unchecked<{ to: string }>() })\n${SEND_SMS}`;
-    expect(await compileAndRun(compiler, 'by-types', classStep)).toEqual(outcome);
-  });
+  ])(
+    '%s',
+    async (compiler, outcome) => {
+      const classStep = `@step({ name: 'order.sms', args: unchecked<{ to: string }>() })\n${SEND_SMS}`;
+      expect(await compileAndRun(compiler, 'by-types', classStep)).toEqual(outcome);
+    },
+    SLOW_MS,
+  );
 });
 
 describe('a class step by a plain call, step({ name, inject })(Class), compiled by', () => {
-  it.each(Object.keys(compilers))('%s', async (compiler) => {
-    const classStep = `${SEND_SMS}\nstep({ name: 'order.sms', args: unchecked<{ to: string }>(), inject: [Sms] })(SendSms);`;
-    expect(await compileAndRun(compiler, 'called', classStep)).toEqual(RUNS);
-  });
+  it.each(Object.keys(compilers))(
+    '%s',
+    async (compiler) => {
+      const classStep = `${SEND_SMS}\nstep({ name: 'order.sms', args: unchecked<{ to: string }>(), inject: [Sms] })(SendSms);`;
+      expect(await compileAndRun(compiler, 'called', classStep)).toEqual(RUNS);
+    },
+    SLOW_MS,
+  );
 });
 
 async function compileAndRun(compiler: string, form: string, classStep: string) {
