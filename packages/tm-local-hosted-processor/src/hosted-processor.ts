@@ -20,12 +20,14 @@ export function hostedProcessor(options: ProcessorOptions = {}): ProcessorPlugin
     name: 'tm-local-hosted-processor',
     provides: 'processor',
     requires: [LocalEngine],
-    register: (registry) => registry.provide(HostedProcessor, (r) => new Processor({ engine: r.resolve(LocalEngine), log: r.resolve(Log), options })),
+    register: (registry) =>
+      registry.provide(HostedProcessor, (r) => new Processor({ engine: r.resolve(LocalEngine), log: r.resolve(Log), options })),
     start(r) {
       const processor = r.resolve(HostedProcessor);
       processor.start();
       if (options.handleSignals) stopListening = stopOnSignal(processor);
     },
+    quiesce: (r) => r.resolve(HostedProcessor).quiesce(),
     async stop(r, { drainTimeoutMs }) {
       stopListening();
       await r.resolve(HostedProcessor).stop(drainTimeoutMs);
@@ -48,5 +50,8 @@ function stopOnSignal(processor: Processor): () => void {
 
 function atLeast(option: string, value: number | undefined, least: number): void {
   if (value === undefined || (Number.isInteger(value) && value >= least)) return;
-  throw new SteppingError('CONFIG_INVALID', `hostedProcessor({ ${option}: ${value} }): it is a whole number, and at least ${least}.`, { option, value });
+  throw new SteppingError('CONFIG_INVALID', `hostedProcessor({ ${option}: ${value} }): it is a whole number, and at least ${least}.`, {
+    option,
+    value,
+  });
 }

@@ -103,6 +103,15 @@ export class Processor implements LocalProcessor {
     });
   }
 
+  /** Claims and starts nothing more; what runs goes on to the end of its step. Whatever waits for a slot was never started, and is handed back. */
+  quiesce(): void {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#wakeUp.call();
+    for (const run of this.#runs) run.stop();
+    this.#slots.close();
+  }
+
   /** Ends within `drainTimeoutMs` + 1 s, also when called from a step. Twice is one promise. */
   stop(drainTimeoutMs: number | undefined): Promise<void> {
     this.#stopped ??= this.#drain(drainTimeoutMs ?? this.#drainTimeoutMs);
@@ -154,7 +163,8 @@ export class Processor implements LocalProcessor {
         this.#log.error('the store could not be asked for due jobs; it is asked again', { error, inMs: ERROR_PAUSE_MS });
         await this.#pause(ERROR_PAUSE_MS);
       }
-      if (!this.#stopping && pauseMs > 0) await this.#wakeUp.sleep(Math.min(pauseMs, Math.max(this.#nextDueAt - clock.monotonicMs(), MIN_LOOK_MS)));
+      if (!this.#stopping && pauseMs > 0)
+        await this.#wakeUp.sleep(Math.min(pauseMs, Math.max(this.#nextDueAt - clock.monotonicMs(), MIN_LOOK_MS)));
     }
   }
 
@@ -170,7 +180,9 @@ export class Processor implements LocalProcessor {
     const queues = [...this.#ready];
     for (const [i, queue] of queues.entries()) {
       if (this.#stopping) return 0;
-      const limit = this.#questionQueues.has(queue) ? QUESTIONS_PER_DATABASE - (this.#questions.get(queue) ?? 0) : this.#claimLimit(queues.length - i);
+      const limit = this.#questionQueues.has(queue)
+        ? QUESTIONS_PER_DATABASE - (this.#questions.get(queue) ?? 0)
+        : this.#claimLimit(queues.length - i);
       if (limit <= 0) {
         waitsForRoom = true;
         continue;
@@ -320,11 +332,7 @@ export class Processor implements LocalProcessor {
   }
 
   async #drain(drainTimeoutMs: number): Promise<void> {
-    this.#stopping = true;
-    this.#wakeUp.call();
-    for (const run of this.#runs) run.stop();
-    // Whoever waits for a slot was never started, and is handed back.
-    this.#slots.close();
+    this.quiesce();
     await this.#untilIdle(drainTimeoutMs);
     for (const run of this.#runs) run.abort();
     await this.#untilIdle(ABORT_GRACE_MS);

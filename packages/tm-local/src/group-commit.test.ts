@@ -67,7 +67,17 @@ describe('group commit', () => {
     const writer = new GroupCommit<Write, string>({ send, clock: systemClock });
     const writes = Array.from({ length: 9 }, (_, i) => writer.add({ gid: `job-${i}`, bad: i === 5 }, 0));
     const settled = await Promise.allSettled(writes);
-    expect(settled.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'fulfilled', 'fulfilled', 'fulfilled', 'rejected', 'fulfilled', 'fulfilled', 'fulfilled']);
+    expect(settled.map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'fulfilled',
+      'fulfilled',
+      'fulfilled',
+      'fulfilled',
+      'rejected',
+      'fulfilled',
+      'fulfilled',
+      'fulfilled',
+    ]);
     await expect(writes[5]).rejects.toBeInstanceOf(WriteRefused);
   });
 

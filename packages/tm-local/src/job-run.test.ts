@@ -1,5 +1,13 @@
 import { describe, expect, it } from '@jest/globals';
-import { permanent, type RetryPolicy, type RunnableStep, retryAfter, SteppingError, type SteppingEvents, silentLogger } from '@stepping/core';
+import {
+  permanent,
+  type RetryPolicy,
+  type RunnableStep,
+  retryAfter,
+  SteppingError,
+  type SteppingEvents,
+  silentLogger,
+} from '@stepping/core';
 import { JobRun, type JobRunDeps } from './job-run.js';
 import { MemoryTransactionStore, memoryStore } from './memory-store.js';
 import { Slots } from './slots.js';
@@ -43,7 +51,11 @@ function setup(steps: Record<string, TestStep>) {
           const step = steps[name];
           if (!step) throw new SteppingError('STEP_NOT_RUNNABLE', `no ${name}`);
           const { maxAttempts = Number.POSITIVE_INFINITY, minDelayMs = 1_000, maxDelayMs = 60_000 } = step.retry ?? {};
-          return { retry: { maxAttempts, minDelayMs, maxDelayMs }, timeoutMs: step.timeoutMs ?? 300_000, run: (attempt) => step.run(attempt) };
+          return {
+            retry: { maxAttempts, minDelayMs, maxDelayMs },
+            timeoutMs: step.timeoutMs ?? 300_000,
+            run: (attempt) => step.run(attempt),
+          };
         },
       },
       events: {
@@ -88,7 +100,18 @@ function setup(steps: Record<string, TestStep>) {
         return { name: step, queue, args: undefined };
       });
       await store.create([
-        { gid, instance: 'i', status: 'submitted', queue: stored[0]?.queue ?? 'default', tenant: undefined, db: undefined, steps: encodeSteps(stored), lease: 7, held: false, dueInMs: 0 },
+        {
+          gid,
+          instance: 'i',
+          status: 'submitted',
+          queue: stored[0]?.queue ?? 'default',
+          tenant: undefined,
+          db: undefined,
+          steps: encodeSteps(stored),
+          lease: 7,
+          held: false,
+          dueInMs: 0,
+        },
       ]);
     },
     async row(gid: string): Promise<StoredJob> {
@@ -122,7 +145,13 @@ describe('a job run', () => {
     await t.job('g', 'a');
     await (await t.worker().claimOne()).run();
     const row = await t.row('g');
-    expect(row).toMatchObject({ status: 'submitted', step: 0, attempt: 2, held: false, error: { name: 'TypeError', message: 'brokenpipe' } });
+    expect(row).toMatchObject({
+      status: 'submitted',
+      step: 0,
+      attempt: 2,
+      held: false,
+      error: { name: 'TypeError', message: 'brokenpipe' },
+    });
     const delayMs = (row.dueAt?.getTime() ?? 0) - t.clock.now();
     expect(delayMs).toBeGreaterThanOrEqual(1_000);
     expect(delayMs).toBeLessThanOrEqual(1_100);
@@ -226,7 +255,10 @@ describe('a job run', () => {
 
     it('runs suspects one at a time, but other jobs beside them', async () => {
       const running: string[] = [];
-      const t = setup({ a: { run: ({ attempt }) => (attempt < 3 ? new Promise(() => {}) : new Promise(() => void running.push('suspect'))) }, b: { run: async () => void running.push('b') } });
+      const t = setup({
+        a: { run: ({ attempt }) => (attempt < 3 ? new Promise(() => {}) : new Promise(() => void running.push('suspect'))) },
+        b: { run: async () => void running.push('b') },
+      });
       for (const gid of ['s1', 's2', 's3']) await t.job(gid, 'a');
       for (let i = 0; i < 2; i++) {
         const runs = await t.worker().claim();
@@ -255,7 +287,9 @@ describe('a job run', () => {
 
   it('writes nothing and aborts the signal once its lease is gone', async () => {
     let reason: unknown;
-    const t = setup({ a: { run: ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject((reason = signal.reason)))) } });
+    const t = setup({
+      a: { run: ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject((reason = signal.reason)))) },
+    });
     await t.job('g', 'a');
     const run = await t.worker().claimOne();
     const running = run.run();
@@ -270,7 +304,24 @@ describe('a job run', () => {
   });
 
   it('stops when a checkpoint finds that another worker owns the job', async () => {
-    const t = setup({ a: { run: async () => void (await t.store.change([{ gid: 'g', instance: undefined, from: ['submitted'], to: 'cancelled', queue: undefined, dueInMs: 0, held: false, error: undefined }])) }, b: succeeds });
+    const t = setup({
+      a: {
+        run: async () =>
+          void (await t.store.change([
+            {
+              gid: 'g',
+              instance: undefined,
+              from: ['submitted'],
+              to: 'cancelled',
+              queue: undefined,
+              dueInMs: 0,
+              held: false,
+              error: undefined,
+            },
+          ])),
+      },
+      b: succeeds,
+    });
     await t.job('g', 'a', 'b');
     await (await t.worker().claimOne()).run();
     expect(await t.row('g')).toMatchObject({ status: 'cancelled', step: 0 });
@@ -288,18 +339,21 @@ describe('a job run', () => {
     expect(t.saves).toEqual([]);
   });
 
-  it.each(['before', 'after'] as const)('lets go when a checkpoint is not answered (lost %s it was done): the next holder goes on from what is stored', async (when) => {
-    const ran: string[] = [];
-    const t = setup({ a: { run: async () => void ran.push('a') }, b: { run: async () => void ran.push('b') } });
-    await t.job('g', 'a', 'b');
-    t.lost.push(() => when);
-    await (await t.worker().claimOne()).run();
-    expect(t.saves).toHaveLength(1);
-    await t.clock.advance(LEASE_MS);
-    await (await t.worker().claimOne()).run();
-    expect(ran).toEqual(when === 'before' ? ['a', 'a', 'b'] : ['a', 'b']);
-    expect(await t.row('g')).toMatchObject({ status: 'succeeded' });
-  });
+  it.each(['before', 'after'] as const)(
+    'lets go when a checkpoint is not answered (lost %s it was done): the next holder goes on from what is stored',
+    async (when) => {
+      const ran: string[] = [];
+      const t = setup({ a: { run: async () => void ran.push('a') }, b: { run: async () => void ran.push('b') } });
+      await t.job('g', 'a', 'b');
+      t.lost.push(() => when);
+      await (await t.worker().claimOne()).run();
+      expect(t.saves).toHaveLength(1);
+      await t.clock.advance(LEASE_MS);
+      await (await t.worker().claimOne()).run();
+      expect(ran).toEqual(when === 'before' ? ['a', 'a', 'b'] : ['a', 'b']);
+      expect(await t.row('g')).toMatchObject({ status: 'succeeded' });
+    },
+  );
 
   it('hands a job over, due at once, when its next step belongs to a queue that is not served here', async () => {
     const t = setup({ a: succeeds, c: succeeds });
@@ -329,7 +383,20 @@ describe('a job run', () => {
 
   it('hands back a job whose stored text it cannot read', async () => {
     const t = setup({ a: succeeds });
-    await t.store.create([{ gid: 'g', instance: 'i', status: 'submitted', queue: 'default', tenant: undefined, db: undefined, steps: '{"v":99}', lease: 7, held: false, dueInMs: 0 }]);
+    await t.store.create([
+      {
+        gid: 'g',
+        instance: 'i',
+        status: 'submitted',
+        queue: 'default',
+        tenant: undefined,
+        db: undefined,
+        steps: '{"v":99}',
+        lease: 7,
+        held: false,
+        dueInMs: 0,
+      },
+    ]);
     await (await t.worker().claimOne()).run();
     expect(await t.row('g')).toMatchObject({ status: 'submitted', attempt: 1, held: false });
     expect(t.names()).toEqual(['step.unrunnable']);
@@ -366,7 +433,12 @@ describe('a job run', () => {
     });
 
     it('hands back, uncounted, an attempt that ends because of the abort', async () => {
-      const t = setup({ a: { retry: { maxAttempts: 1 }, run: ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))) } });
+      const t = setup({
+        a: {
+          retry: { maxAttempts: 1 },
+          run: ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+        },
+      });
       await t.job('g', 'a');
       const run = await t.worker().claimOne();
       const running = run.run();

@@ -103,7 +103,11 @@ export class JobRun {
     if (this.#left) return;
     this.#stopping = true;
     this.#aborting = true;
-    this.#controller?.abort(new SteppingError('NOT_STARTED', `Stepping is being stopped; job ${this.gid} goes on in another process or after the restart.`, { gid: this.gid }));
+    this.#controller?.abort(
+      new SteppingError('NOT_STARTED', `Stepping is being stopped; job ${this.gid} goes on in another process or after the restart.`, {
+        gid: this.gid,
+      }),
+    );
   }
 
   /** The process ends: a step that ignores its abort is not handed back (it would run twice at once); its lease runs out. */
@@ -126,7 +130,10 @@ export class JobRun {
     } catch (error) {
       // Nothing thrown may end the processor, and a job whose state is not known here is let go.
       this.#left = true;
-      this.#deps.log.error('a job was let go after an unexpected error; it will be due again when its lease ends', { gid: this.gid, error });
+      this.#deps.log.error('a job was let go after an unexpected error; it will be due again when its lease ends', {
+        gid: this.gid,
+        error,
+      });
     }
   }
 
@@ -184,7 +191,10 @@ export class JobRun {
     if (this.#attempt > maxAttempts) {
       await this.#saveFailed(
         step,
-        new SteppingError('STEP_PERMANENT', `Worker lost: the process that ran the last of ${maxAttempts} attempts of step ${step.name} went silent. Redrive the job if it was not the step's doing.`),
+        new SteppingError(
+          'STEP_PERMANENT',
+          `Worker lost: the process that ran the last of ${maxAttempts} attempts of step ${step.name} went silent. Redrive the job if it was not the step's doing.`,
+        ),
       );
       return LEFT;
     }
@@ -230,30 +240,30 @@ export class JobRun {
     this.#controller = controller;
     this.#startedAt = clock.monotonicMs();
     events.emit('step.started', { gid, tenant, step: step.name, stepIndex: this.#step, attempt: this.#attempt });
+    let cancelTimer = () => {};
     return new Promise<Outcome>((settle) => {
       // A promise settles once: what a timed-out run does later changes nothing and writes nothing.
-      const cancelTimer = clock.setTimeout(() => {
-        const error = new SteppingError('STEP_TIMEOUT', `Step ${step.name} of job ${gid} took more than ${runnable.timeoutMs} ms. Pass ctx.signal on to what it waits for, or raise its timeoutMs.`, {
-          gid,
-          step: step.name,
-          timeoutMs: runnable.timeoutMs,
-        });
+      cancelTimer = clock.setTimeout(() => {
+        const error = new SteppingError(
+          'STEP_TIMEOUT',
+          `Step ${step.name} of job ${gid} took more than ${runnable.timeoutMs} ms. Pass ctx.signal on to what it waits for, or raise its timeoutMs.`,
+          {
+            gid,
+            step: step.name,
+            timeoutMs: runnable.timeoutMs,
+          },
+        );
         settle({ kind: 'failed', error });
         controller.abort(error);
       }, runnable.timeoutMs);
       this.#leave = () => settle(LEFT);
       const ran = async () => runnable.run({ gid, tenant, stepIndex: this.#step, attempt: this.#attempt, signal: controller.signal });
       ran().then(
-        () => {
-          cancelTimer();
-          settle({ kind: 'succeeded' });
-        },
-        (error: unknown) => {
-          cancelTimer();
-          settle({ kind: 'failed', error });
-        },
+        () => settle({ kind: 'succeeded' }),
+        (error: unknown) => settle({ kind: 'failed', error }),
       );
     }).finally(() => {
+      cancelTimer();
       this.#controller = undefined;
       this.#leave = undefined;
     });
@@ -355,11 +365,20 @@ export class JobRun {
     events.emit('step.unrunnable', { gid: this.gid, step, error });
   }
 
-  async #save(values: Omit<Save, 'gid' | 'lease' | 'dueInMs' | 'queue' | 'error'> & Partial<Pick<Save, 'dueInMs' | 'queue' | 'error'>>): Promise<'matched' | 'let-go'> {
+  async #save(
+    values: Omit<Save, 'gid' | 'lease' | 'dueInMs' | 'queue' | 'error'> & Partial<Pick<Save, 'dueInMs' | 'queue' | 'error'>>,
+  ): Promise<'matched' | 'let-go'> {
     if (this.#left) return 'let-go';
     this.#saving = true;
     try {
-      const { answer, repeated } = await this.#deps.save({ gid: this.gid, lease: this.lease, dueInMs: undefined, queue: undefined, error: undefined, ...values });
+      const { answer, repeated } = await this.#deps.save({
+        gid: this.gid,
+        lease: this.lease,
+        dueInMs: undefined,
+        queue: undefined,
+        error: undefined,
+        ...values,
+      });
       if (answer) {
         if (values.giveUp) this.#left = true;
         return 'matched';
@@ -371,7 +390,11 @@ export class JobRun {
     } catch (error) {
       this.#left = true;
       const what = error instanceof WriteGivenUp ? 'no answer to a save' : 'a save was refused';
-      this.#deps.log.error(`${what}; the job is let go and will be due again when its lease ends`, { gid: this.gid, step: values.step, error });
+      this.#deps.log.error(`${what}; the job is let go and will be due again when its lease ends`, {
+        gid: this.gid,
+        step: values.step,
+        error,
+      });
       return 'let-go';
     } finally {
       this.#saving = false;
@@ -382,7 +405,13 @@ export class JobRun {
   #lose(): void {
     if (this.#left) return;
     this.#left = true;
-    this.#controller?.abort(new SteppingError('LEASE_LOST', `The lease of job ${this.gid} is gone: it was taken over, cancelled, or not renewed in time. Stop; whoever owns the job now goes on.`, { gid: this.gid }));
+    this.#controller?.abort(
+      new SteppingError(
+        'LEASE_LOST',
+        `The lease of job ${this.gid} is gone: it was taken over, cancelled, or not renewed in time. Stop; whoever owns the job now goes on.`,
+        { gid: this.gid },
+      ),
+    );
     this.#leave?.();
     this.#deps.events.emit('job.lease-lost', { gid: this.gid });
   }
@@ -392,5 +421,8 @@ export class JobRun {
 export function storedError(error: unknown): StoredError {
   const named = error instanceof Error || SteppingError.is(error);
   const clean = (text: string) => text.slice(0, MAX_ERROR_CHARS).replaceAll('\u0000', '').toWellFormed();
-  return { name: clean(named ? (SteppingError.is(error) ? error.code : error.name) : 'Error'), message: clean(named ? error.message : String(error)) };
+  return {
+    name: clean(named ? (SteppingError.is(error) ? error.code : error.name) : 'Error'),
+    message: clean(named ? error.message : String(error)),
+  };
 }

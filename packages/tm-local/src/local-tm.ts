@@ -1,6 +1,17 @@
-import { DbProviders, Events, Log, type Resolver, Steps, SteppingError, type Token, type TmPlugin, token, TransactionManager } from '@stepping/core';
+import {
+  DbProviders,
+  Events,
+  Log,
+  type Resolver,
+  SteppingError,
+  Steps,
+  type TmPlugin,
+  type Token,
+  TransactionManager,
+  token,
+} from '@stepping/core';
 import { Clock, systemClock } from './clock.js';
-import { GroupCommit, type Acknowledged } from './group-commit.js';
+import { type Acknowledged, GroupCommit } from './group-commit.js';
 import { JobRun } from './job-run.js';
 import { LocalTransactionManager } from './local-transaction-manager.js';
 import { LocalOperations } from './operations.js';
@@ -62,7 +73,14 @@ export const LocalEngine: Token<LocalEngine> = token<LocalEngine>('LocalEngine')
  * @example createStepping({ steps, tm: localTm({ store: typeormStore({ dataSource }), processor: hostedProcessor() }) })
  */
 export function localTm(options: LocalTmOptions): TmPlugin {
-  const { store, processor, leaseMs = 10_000, prepareTimeoutMs = 10_000, retentionMs = 7 * DAY_MS, failedRetentionMs = 90 * DAY_MS } = options;
+  const {
+    store,
+    processor,
+    leaseMs = 10_000,
+    prepareTimeoutMs = 10_000,
+    retentionMs = 7 * DAY_MS,
+    failedRetentionMs = 90 * DAY_MS,
+  } = options;
   atLeast('leaseMs', leaseMs, 300);
   atLeast('prepareTimeoutMs', prepareTimeoutMs, 1);
   atLeast('retentionMs', retentionMs, MIN_RETENTION_MS);
@@ -90,6 +108,7 @@ export function localTm(options: LocalTmOptions): TmPlugin {
           log: r.resolve(Log),
           link,
           purger: r.resolve(LocalPurger),
+          clock: r.resolve(Clock),
         });
         return new LocalTransactionManager({ store: r.resolve(Store), clock: r.resolve(Clock), link, operations, prepareTimeoutMs });
       });
@@ -102,6 +121,12 @@ export function localTm(options: LocalTmOptions): TmPlugin {
       await store.start?.(r);
       await r.resolve(Store).start();
       if (processor) await processor.start?.(r);
+    },
+    async migrate(r, { tenant }) {
+      if (tenant === undefined) await r.resolve(Store).migrate();
+    },
+    quiesce(r) {
+      if (processor) processor.quiesce?.(r);
     },
     async stop(r, stopOptions) {
       try {
@@ -149,7 +174,8 @@ function engine(
     failedRetentionMs: parts.failedRetentionMs,
     stepQueues: steps.queues(),
     queryBackQueues: () => databases.all().map(queryBackQueue),
-    open: (job, claimSentAt, host) => new JobRun({ save, steps, events, log, clock, gate, unrunnable, leaseMs, putBack, ...host }, job, claimSentAt),
+    open: (job, claimSentAt, host) =>
+      new JobRun({ save, steps, events, log, clock, gate, unrunnable, leaseMs, putBack, ...host }, job, claimSentAt),
     queryBack: new QueryBack({ save, databases, events, log, putBack }),
     purger,
     suspectsWaiting: () => gate.suspectsWaiting,
@@ -159,5 +185,8 @@ function engine(
 
 function atLeast(option: string, value: number, least: number): void {
   if (Number.isFinite(value) && value >= least) return;
-  throw new SteppingError('CONFIG_INVALID', `localTm({ ${option}: ${value} }): it is in milliseconds, and at least ${least}.`, { option, value });
+  throw new SteppingError('CONFIG_INVALID', `localTm({ ${option}: ${value} }): it is in milliseconds, and at least ${least}.`, {
+    option,
+    value,
+  });
 }

@@ -83,7 +83,8 @@ export class LocalTransactionManager implements TransactionManager {
       throw startError(job.gid, error);
     }
     // A repeat that finds the row as my first, unheard write left it holds that write's claim.
-    const mine = answer.outcome === 'stored' || (answer.outcome === 'repeated' && answer.status === 'submitted' && answer.lease === row.lease);
+    const mine =
+      answer.outcome === 'stored' || (answer.outcome === 'repeated' && answer.status === 'submitted' && answer.lease === row.lease);
     if (mine) this.#afterSubmit(row, (answer as { lease: number }).lease, place, sentAt);
     else place?.forget();
     return startAnswer(answer);
@@ -93,7 +94,13 @@ export class LocalTransactionManager implements TransactionManager {
     this.#refuseOwnTurn(job.gid);
     const db = job.db;
     if (!db) throw new SteppingError('DB_UNKNOWN', `Job ${job.gid} is to be prepared without a database.`, { gid: job.gid });
-    const row: CreateJob = { ...this.#row(job), status: 'prepared', queue: queryBackQueue(db), held: false, dueInMs: this.#prepareTimeoutMs };
+    const row: CreateJob = {
+      ...this.#row(job),
+      status: 'prepared',
+      queue: queryBackQueue(db),
+      held: false,
+      dueInMs: this.#prepareTimeoutMs,
+    };
     let answer: CreateAnswer;
     try {
       // Sent once: a prepare in doubt is never sent again (A2).
@@ -105,26 +112,46 @@ export class LocalTransactionManager implements TransactionManager {
     return startAnswer(answer, 'prepared');
   }
 
-  async submit(gid: string, instance: string): Promise<void> {
+  async submit(gid: string, instance: string): Promise<boolean> {
     const row = this.#recall(gid, instance) ?? (await this.#readPrepared(gid, instance));
-    if (!row) return;
+    if (!row) return false;
     const queue = decodeSteps(row.steps)[0]?.queue ?? 'default';
     const place = this.#link.reserve(queue);
     const sentAt = this.#clock.monotonicMs();
-    const change: Change = { gid, instance, from: ['prepared'], to: 'submitted', queue, dueInMs: place?.leaseMs ?? 0, held: place !== undefined, error: undefined };
+    const change: Change = {
+      gid,
+      instance,
+      from: ['prepared'],
+      to: 'submitted',
+      queue,
+      dueInMs: place?.leaseMs ?? 0,
+      held: place !== undefined,
+      error: undefined,
+    };
     try {
       const { answer } = await this.#changes.add(change, SUBMIT_REPEAT_MS);
       if (answer.changed) this.#afterSubmit({ ...row, queue, held: place !== undefined }, answer.lease, place, sentAt);
       else place?.forget();
+      return answer.changed;
     } catch (error) {
       place?.forget();
       throw error instanceof WriteGivenUp ? error.cause : error;
     }
   }
 
-  async abort(gid: string, instance: string): Promise<void> {
+  async abort(gid: string, instance: string): Promise<boolean> {
     this.#recall(gid, instance);
-    await this.#changes.add({ gid, instance, from: ['prepared'], to: 'rolled-back', queue: undefined, dueInMs: 0, held: false, error: undefined }, 0);
+    const change: Change = {
+      gid,
+      instance,
+      from: ['prepared'],
+      to: 'rolled-back',
+      queue: undefined,
+      dueInMs: 0,
+      held: false,
+      error: undefined,
+    };
+    return (await this.#changes.add(change, 0)).answer.changed;
   }
 
   async find(gid: string): Promise<FoundJob | undefined> {
@@ -210,7 +237,20 @@ export class LocalTransactionManager implements TransactionManager {
       return;
     }
     const { gid, instance, queue, tenant, db, steps } = row;
-    const job: ClaimedJob = { gid, instance, lease, status: 'submitted', queue, step: 0, attempt: 1, wasHeld: false, tenant, db, steps, ageMs: 0 };
+    const job: ClaimedJob = {
+      gid,
+      instance,
+      lease,
+      status: 'submitted',
+      queue,
+      step: 0,
+      attempt: 1,
+      wasHeld: false,
+      tenant,
+      db,
+      steps,
+      ageMs: 0,
+    };
     place.run(job, sentAt);
   }
 
@@ -266,10 +306,14 @@ function startError(gid: string, error: unknown): unknown {
   if (error instanceof WriteRefused) return error.cause ?? error;
   if (!(error instanceof WriteGivenUp)) return error;
   if (!error.sent) {
-    return new SteppingError('STORE_UNAVAILABLE', `The job store could not be reached; nothing was written of job ${gid}. Start it again when the store is back.`, {
-      gid,
-      cause: error.cause,
-    });
+    return new SteppingError(
+      'STORE_UNAVAILABLE',
+      `The job store could not be reached; nothing was written of job ${gid}. Start it again when the store is back.`,
+      {
+        gid,
+        cause: error.cause,
+      },
+    );
   }
   return new SteppingError(
     'START_OUTCOME_UNKNOWN',

@@ -1,4 +1,16 @@
-import { type DbProviders, type EventEmitter, type JobFilter, type JobInfo, type Jobs, type JobStats, type JobStatus, type Logger, SteppingError, stepName } from '@stepping/core';
+import {
+  type DbProviders,
+  type EventEmitter,
+  type JobFilter,
+  type JobInfo,
+  type JobStats,
+  type JobStatus,
+  type Jobs,
+  type Logger,
+  SteppingError,
+  stepName,
+} from '@stepping/core';
+import type { Clock } from './clock.js';
 import { jobInfo } from './job-info.js';
 import type { ProcessorLink } from './processor-link.js';
 import type { Purger } from './purge.js';
@@ -16,6 +28,7 @@ interface LocalOperationsDeps {
   readonly log: Required<Logger>;
   readonly link: ProcessorLink;
   readonly purger: Purger;
+  readonly clock: Clock;
 }
 
 /** What an operator can do with a local TM's jobs. Every verb is a compare-and-set on the status: it never creates, never forces. */
@@ -62,12 +75,17 @@ export class LocalOperations implements Pick<Jobs, 'list' | 'redrive' | 'redrive
 
   async cancel(gid: string, reason = 'Cancelled by an operator'): Promise<void> {
     const { tenant } = (await this.#deps.store.find(gid)) ?? {};
-    await this.#change('cancel', { ...change(gid), from: ['submitted', 'failed'], to: 'cancelled', error: { name: 'Cancelled', message: reason } });
+    await this.#change('cancel', {
+      ...change(gid),
+      from: ['submitted', 'failed'],
+      to: 'cancelled',
+      error: { name: 'Cancelled', message: reason },
+    });
     this.#deps.events.emit('job.cancelled', { gid, tenant });
   }
 
   async purge({ finishedBefore }: { finishedBefore: Date }): Promise<{ purged: number }> {
-    const finishedMsAgo = Date.now() - finishedBefore.getTime();
+    const finishedMsAgo = this.#deps.clock.now() - finishedBefore.getTime();
     let purged = 0;
     for (;;) {
       const batch = await this.#deps.purger.purgeBatch({ finishedMsAgo, failedMsAgo: finishedMsAgo });
@@ -89,10 +107,14 @@ export class LocalOperations implements Pick<Jobs, 'list' | 'redrive' | 'redrive
     // A database that does answer knows better than any person, and its barrier keeps a late commit from contradicting the verdict.
     const answer = db ? ((await databases.find(db)?.resolveInDoubt(gid, instance, db)) ?? 'unknown') : 'unknown';
     if (answer !== 'unknown' && (answer === 'committed') !== (verdict === 'submitted')) {
-      throw new SteppingError('JOB_STATUS', `Job ${gid} cannot be settled as ${verdict}: its database answers, and says that the transaction is ${answer}. The query-back will settle it.`, {
-        gid,
-        answer,
-      });
+      throw new SteppingError(
+        'JOB_STATUS',
+        `Job ${gid} cannot be settled as ${verdict}: its database answers, and says that the transaction is ${answer}. The query-back will settle it.`,
+        {
+          gid,
+          answer,
+        },
+      );
     }
     const queue = decodeSteps(steps)[0]?.queue ?? 'default';
     await this.#change('settle', {

@@ -1,4 +1,4 @@
-import { type DbProviders, type DbRef, type EventEmitter, type Logger } from '@stepping/core';
+import type { DbProviders, DbRef, EventEmitter, Logger } from '@stepping/core';
 import type { Acknowledged } from './group-commit.js';
 import { decodeSteps } from './stored-steps.js';
 import type { ClaimedJob, Save } from './transaction-store.js';
@@ -39,7 +39,10 @@ export class QueryBack {
       else if (answer === 'rolled-back') await this.#rollBack(job);
       else await this.#askLater(job);
     } catch (error) {
-      this.#deps.log.warn('the verdict on a prepared job could not be saved; it is asked again when its lease ends', { gid: job.gid, error });
+      this.#deps.log.warn('the verdict on a prepared job could not be saved; it is asked again when its lease ends', {
+        gid: job.gid,
+        error,
+      });
     }
   }
 
@@ -73,7 +76,11 @@ export class QueryBack {
     if (!(await this.#save(job, { status: 'prepared', queue: undefined, dueInMs, error: undefined }))) return;
     this.#deps.putBack(job.queue, dueInMs);
     if (ageMs < MAX_DELAY_MS) return;
-    this.#deps.log.warn('a job has been prepared for a minute or more: its transaction is still open, or its database cannot be asked', { gid, ageMs, db: job.db });
+    this.#deps.log.warn('a job has been prepared for a minute or more: its transaction is still open, or its database cannot be asked', {
+      gid,
+      ageMs,
+      db: job.db,
+    });
     this.#deps.events.emit('job.prepared-too-long', { gid, tenant });
   }
 

@@ -28,7 +28,8 @@ export interface TransactionStore {
   change(changes: readonly Change[]): Promise<readonly ChangeAnswer[]>;
   /**
    * Claims up to `limit` due rows of one queue in the order of `due_at`, skipping rows locked by others: `due_at = now + leaseMs`, `lease + 1`, `held` set. Counts no attempt.
-   * Exact: an empty answer means that nothing was due. Which rows come is ordered, the answer itself is not.
+   * Exact: an empty answer means that nothing was due. Which rows come is ordered, the answer itself is not;
+   * a row that turns up among those claimed before (a late commit) may be passed over for a moment.
    */
   claimDue(claim: { queue: string; limit: number; leaseMs: number }): Promise<readonly ClaimedJob[]>;
   /**
