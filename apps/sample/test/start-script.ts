@@ -41,7 +41,8 @@ export async function startScript(script: string, args: readonly string[], env: 
   return { url, output, stop: () => end('SIGTERM'), kill: async () => void (await end('SIGKILL')) };
 }
 
-function spawnScript(script: string, args: readonly string[], env: Record<string, string>) {
+/** A script of the sample as a child process; `ended` resolves to its exit code. */
+export function spawnScript(script: string, args: readonly string[], env: Record<string, string>) {
   const path = fileURLToPath(new URL(script, import.meta.url));
   // Jest's own flags are not for the processes of the sample.
   const { NODE_OPTIONS: _, ...inherited } = process.env;

@@ -1,0 +1,58 @@
+import { chmodSync } from 'node:fs';
+import { join } from 'node:path';
+import pg from 'pg';
+import type { DemoOptions } from './options.js';
+import type { Processes, Server } from './processes.js';
+
+/** Where the service finds its databases, and what to do with them afterwards. */
+export interface DemoDatabases {
+  readonly env: Readonly<Record<string, string>>;
+  /** Of the orders: a file or a URL. */
+  readonly shop: string;
+  /** Removes what is not in the directory of the demo. */
+  remove(): Promise<void>;
+}
+
+/** New, empty databases: SQLite files in the directory, or databases of a PostgreSQL server, which is started unless STEPPING_DB_URL names one. */
+export async function makeDatabases({ db, twoDatabases }: DemoOptions, directory: string, processes: Processes): Promise<DemoDatabases> {
+  const names = twoDatabases ? ['jobs', 'shop'] : ['shop'];
+  if (db === 'sqlite') {
+    const files = names.map((name) => join(directory, `${name}.sqlite`));
+    return { ...addresses(db, files), remove: async () => {} };
+  }
+  const given = process.env.STEPPING_DB_URL;
+  const server = given === undefined ? await startPostgres(directory, processes) : undefined;
+  const admin = server?.url ?? (given as string);
+  const unique = `stepping_demo_${process.pid}_${Date.now()}`;
+  const databases = names.map((name) => `${unique}_${name}`);
+  for (const database of databases) await query(admin, `create database ${database}`);
+  const urls = databases.map((database) => Object.assign(new URL(admin), { pathname: `/${database}` }).href);
+  return {
+    ...addresses(db, urls),
+    async remove() {
+      if (server) return; // its data is in the directory
+      for (const database of databases) await query(admin, `drop database ${database} with (force)`);
+    },
+  };
+}
+
+function addresses(db: DemoOptions['db'], [jobs, shop]: string[]): { env: Record<string, string>; shop: string } {
+  const env = { STEPPING_DB: db, STEPPING_DB_URL: jobs as string };
+  return shop === undefined ? { env, shop: jobs as string } : { env: { ...env, STEPPING_BUSINESS_DB: shop }, shop };
+}
+
+function startPostgres(directory: string, processes: Processes): Promise<Server> {
+  // Where we are root, PostgreSQL runs as somebody else, who must get through to its data.
+  chmodSync(directory, 0o711);
+  return processes.start({ name: 'postgres', script: 'outside/postgres-server', args: ['--directory', join(directory, 'postgres')] });
+}
+
+async function query(connectionString: string, sql: string): Promise<void> {
+  const client = new pg.Client({ connectionString });
+  await client.connect();
+  try {
+    await client.query(sql);
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,54 @@
+// `pnpm demo`: starts the shop and all it talks to, places orders, kills the shop while a payment is under way, starts it again, and looks
+// from outside at what became of the orders. Its exit code is 0 if all is well.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { audit } from './audit.js';
+import { type DemoDatabases, makeDatabases } from './databases.js';
+import { DemoRun } from './demo-run.js';
+import { type DemoOptions, readOptions } from './options.js';
+import { Processes } from './processes.js';
+import { printReport } from './report.js';
+
+const options = readOptions(process.argv.slice(2));
+const directory = mkdtempSync(join(tmpdir(), 'stepping-demo-'));
+const processes = new Processes(directory);
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, async () => {
+    await processes.end();
+    rmSync(directory, { recursive: true, force: true });
+    process.exit(130);
+  });
+}
+
+process.exitCode = (await run()) ? 0 : 1;
+
+async function run(): Promise<boolean> {
+  console.log(`${options.orders} orders, ${options.kills} kills, ${describeDatabases(options)}, seed ${options.seed}`);
+  const startedAt = Date.now();
+  let databases: DemoDatabases | undefined;
+  let passed = false;
+  try {
+    databases = await makeDatabases(options, directory, processes);
+    const evidence = await Promise.race([new DemoRun(options, { directory, processes, databases }).run(), processes.unexpectedEnd]);
+    const findings = audit(evidence);
+    printReport(findings, { seconds: (Date.now() - startedAt) / 1_000, kills: options.kills });
+    passed = findings.problems.length === 0;
+    if (passed) await databases.remove();
+  } catch (error) {
+    console.error(`\nThe demo failed: ${(error as Error).message}`);
+  }
+  await processes.end();
+  if (passed) rmSync(directory, { recursive: true, force: true });
+  else console.error(`\nDatabases, ledger, mailbox and logs are kept in ${directory}\nThe same again: pnpm demo ${argumentsOf(options)}`);
+  return passed;
+}
+
+function describeDatabases({ db, twoDatabases }: DemoOptions): string {
+  const kind = db === 'sqlite' ? 'SQLite' : 'PostgreSQL';
+  return twoDatabases ? `orders and jobs in two ${kind} databases` : `one ${kind} database`;
+}
+
+function argumentsOf({ db, twoDatabases, orders, kills, seed }: DemoOptions): string {
+  return `--db ${db}${twoDatabases ? ' --two-databases' : ''} --orders ${orders} --kills ${kills} --seed ${seed}`;
+}

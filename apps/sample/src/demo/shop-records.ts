@@ -1,0 +1,70 @@
+import Database from 'better-sqlite3';
+import pg from 'pg';
+
+/** What the database of the shop says, read by a plain driver. Times in ms since 1970. */
+export interface ShopRecords {
+  readonly orders: readonly OrderRecord[];
+  readonly reservations: readonly ReservationRecord[];
+  readonly stock: ReadonlyMap<string, number>;
+}
+
+export interface OrderRecord {
+  readonly id: string;
+  readonly requestId: string;
+  readonly total: number;
+  readonly status: string;
+  readonly doneAt: number | undefined;
+}
+
+export interface ReservationRecord {
+  readonly key: string;
+  readonly orderId: string;
+  readonly madeAt: number;
+}
+
+/** Reads a SQLite file or a PostgreSQL database. */
+export async function readShop(at: string): Promise<ShopRecords> {
+  const query = /^postgres(ql)?:/.test(at) ? await overPostgres(at) : overSqlite(at);
+  const orders = await query.all('select id, request_id, total, status, done_at from orders');
+  const reservations = await query.all('select "key", order_id, made_at from reservations');
+  const stock = await query.all('select sku, available from stock');
+  await query.end();
+  return {
+    orders: orders.map((row) => ({
+      id: String(row.id),
+      requestId: String(row.request_id),
+      total: Number(row.total),
+      status: String(row.status),
+      doneAt: row.done_at === null ? undefined : time(row.done_at),
+    })),
+    reservations: reservations.map((row) => ({ key: String(row.key), orderId: String(row.order_id), madeAt: time(row.made_at) })),
+    stock: new Map(stock.map((row) => [String(row.sku), Number(row.available)])),
+  };
+}
+
+interface Query {
+  all(sql: string): Promise<Record<string, unknown>[]>;
+  end(): Promise<void>;
+}
+
+function overSqlite(file: string): Query {
+  const database = new Database(file, { readonly: true, fileMustExist: true });
+  return {
+    all: async (sql) => database.prepare<[], Record<string, unknown>>(sql).all(),
+    end: async () => void database.close(),
+  };
+}
+
+async function overPostgres(connectionString: string): Promise<Query> {
+  const client = new pg.Client({ connectionString });
+  await client.connect();
+  return {
+    all: async (sql) => (await client.query(sql)).rows,
+    end: () => client.end(),
+  };
+}
+
+/** PostgreSQL's driver gives a Date, SQLite has text in UTC. */
+function time(value: unknown): number {
+  return value instanceof Date ? value.getTime() : Date.parse(`${String(value).replace(' ', 'T')}Z`);
+}

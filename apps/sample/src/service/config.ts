@@ -1,0 +1,49 @@
+import { z } from 'zod';
+
+const Environment = z.object({
+  /** `web` takes orders, `worker` runs steps, `all` does both. */
+  STEPPING_ROLE: z.enum(['web', 'worker', 'all']).default('all'),
+  STEPPING_DB: z.enum(['sqlite', 'postgres']).default('sqlite'),
+  /** A file for SQLite, a postgres:// URL for PostgreSQL. */
+  STEPPING_DB_URL: z.string().default('./shop.sqlite'),
+  /** Puts the orders into a database of their own: a file or a postgres:// URL. */
+  STEPPING_BUSINESS_DB: z.string().min(1).optional(),
+  /** Appends every start and end of a step to this file. */
+  STEPPING_STEP_LOG: z.string().optional(),
+  HOST: z.string().default('127.0.0.1'),
+  PORT: z.coerce.number().int().min(0).default(3000),
+  LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info'),
+  PAYMENT_URL: z.url(),
+  PAYMENT_API_KEY: z.string(),
+  SMTP_URL: z.url(),
+});
+
+export interface DatabaseConfig {
+  readonly kind: 'sqlite' | 'postgres';
+  /** A file or a URL. */
+  readonly at: string;
+}
+
+const parsed = Environment.safeParse(process.env);
+if (!parsed.success) {
+  console.error(`The environment of the order service is not right:\n${z.prettifyError(parsed.error)}`);
+  process.exit(2);
+}
+const env = parsed.data;
+
+export const config = {
+  role: env.STEPPING_ROLE,
+  /** Where the jobs are. */
+  jobs: { kind: env.STEPPING_DB, at: env.STEPPING_DB_URL } as DatabaseConfig,
+  /** Where the orders are; undefined: with the jobs. */
+  shop: env.STEPPING_BUSINESS_DB === undefined ? undefined : databaseAt(env.STEPPING_BUSINESS_DB),
+  stepLog: env.STEPPING_STEP_LOG,
+  listen: { host: env.HOST, port: env.PORT },
+  logLevel: env.LOG_LEVEL,
+  payment: { url: env.PAYMENT_URL, apiKey: env.PAYMENT_API_KEY },
+  smtpUrl: env.SMTP_URL,
+} as const;
+
+function databaseAt(at: string): DatabaseConfig {
+  return { kind: /^postgres(ql)?:/.test(at) ? 'postgres' : 'sqlite', at };
+}

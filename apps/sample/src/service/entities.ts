@@ -1,0 +1,63 @@
+import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
+
+/** What a customer wants of one article. Prices are in cents. */
+export interface OrderLine {
+  readonly sku: string;
+  readonly quantity: number;
+  readonly unitPrice: number;
+}
+
+@Entity('orders')
+export class Order {
+  @PrimaryColumn({ type: 'varchar', length: 36 })
+  id!: string;
+
+  /**
+   * What the client calls its order. A shop would make it unique, too, for orders repeated when their jobs are long purged; here the gid
+   * is alone in keeping a repeated POST one order, so that the audit of the demo would see it fail.
+   */
+  @Index()
+  @Column({ name: 'request_id', type: 'varchar', length: 200 })
+  requestId!: string;
+
+  @Column({ type: 'varchar', length: 320 })
+  customer!: string;
+
+  @Column({ type: 'simple-json' })
+  lines!: OrderLine[];
+
+  @Column({ type: 'integer' })
+  total!: number;
+
+  @Column({ type: 'varchar', length: 10 })
+  status!: 'placed' | 'done';
+
+  @Column({ name: 'placed_at', type: Date })
+  placedAt!: Date;
+
+  @Column({ name: 'done_at', type: Date, nullable: true })
+  doneAt!: Date | null;
+}
+
+@Entity('stock')
+export class Stock {
+  @PrimaryColumn({ type: 'varchar', length: 64 })
+  sku!: string;
+
+  @Column({ type: 'integer' })
+  available!: number;
+}
+
+/** Says that the stock of an order was taken, so that a repeated step does not take it again. */
+@Entity('reservations')
+export class Reservation {
+  /** The idempotency key of the step that took it. */
+  @PrimaryColumn({ type: 'varchar', length: 200 })
+  key!: string;
+
+  @Column({ name: 'order_id', type: 'varchar', length: 36 })
+  orderId!: string;
+
+  @Column({ name: 'made_at', type: Date })
+  madeAt!: Date;
+}

@@ -1,0 +1,94 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it, jest } from '@jest/globals';
+import { testService } from '@stepping/test-services';
+import { runScript, spawnScript } from './start-script.js';
+
+const postgres = await testService('postgres');
+
+// Two kills, each followed by a lease that must run out, on a busy machine.
+jest.setTimeout(120_000);
+
+describe('The demo on SQLite', () => {
+  it('loses, doubles and mixes up nothing although the shop is killed', async () => {
+    expectAllIsWell(await demo());
+  });
+
+  it('loses, doubles and mixes up nothing with the orders in a database of their own', async () => {
+    expectAllIsWell(await demo(['--two-databases']));
+  });
+
+  it('leaves no process behind when it is killed itself', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'stepping-demo-test-'));
+    const demo = spawnScript('../src/demo/demo.ts', [], { TMPDIR: directory });
+    let urls: string[] = [];
+    while (urls.length < 3) {
+      urls = urlsIn(directory);
+      await sleep(50);
+    }
+    demo.child.kill('SIGKILL');
+    for (const url of urls) await untilClosed(new URL(url));
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  it('says what is wrong with its arguments', async () => {
+    const { exitCode, output } = await runScript('../src/demo/demo.ts', ['--orders', 'many']);
+    expect(exitCode).toBe(2);
+    expect(output).toContain('--orders is a whole number, here at least 30, not many');
+  });
+});
+
+postgres.describe('The demo on PostgreSQL', () => {
+  it('loses, doubles and mixes up nothing although the shop is killed', async () => {
+    expectAllIsWell(await demo(['--db', 'postgres'], { STEPPING_DB_URL: await postgres.database() }));
+  });
+
+  it('loses, doubles and mixes up nothing with the orders in a database of their own', async () => {
+    expectAllIsWell(await demo(['--db', 'postgres', '--two-databases'], { STEPPING_DB_URL: await postgres.database() }));
+  });
+});
+
+/** 60 orders, of which 6 are refused; four steps each, run once, and again for each kill and each failure of the payment provider. */
+function expectAllIsWell({ exitCode, output }: { exitCode: number | null; output: string }): void {
+  const rows = [...output.matchAll(/^ {2}([a-z ]+?) {2,}(\d+)$/gm)].map(([, label, count]) => [label, Number(count)]);
+  const { 'steps run': run, 'steps repeated after a crash': repeated, ...table } = Object.fromEntries(rows);
+  // With the output, which says what was wrong and how to run the same again.
+  expect({ exitCode, table, output }).toEqual({
+    exitCode: 0,
+    table: {
+      'orders placed': 54,
+      'jobs finished': 54,
+      'orders lost': 0,
+      'accepted twice': 0,
+      'charged twice': 0,
+      'charged or mailed without an order': 0,
+      'out of order': 0,
+    },
+    output: expect.any(String),
+  });
+  expect(repeated).toBeGreaterThanOrEqual(2);
+  expect(run).toBeGreaterThanOrEqual(54 * 4 + repeated);
+}
+
+function demo(args: readonly string[] = [], env: Record<string, string> = {}) {
+  return runScript('../src/demo/demo.ts', ['--orders', '60', '--kills', '2', ...args], env);
+}
+
+/** Where the servers of a demo listen, by their logs. */
+function urlsIn(directory: string): string[] {
+  const logs = readdirSync(directory, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.log'));
+  return logs.flatMap((log) => /listening (?:on|at) ([a-z]+:\/\/[^\s"]+)/.exec(readFileSync(join(directory, log), 'utf8'))?.[1] ?? []);
+}
+
+async function untilClosed({ hostname, port }: URL): Promise<void> {
+  const accepts = () =>
+    new Promise<boolean>((resolve) => {
+      const socket = connect(Number(port), hostname);
+      socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+      socket.once('connect', () => socket.destroy());
+    });
+  while (await accepts()) await sleep(50);
+}
