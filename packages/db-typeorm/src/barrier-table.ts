@@ -31,8 +31,8 @@ export const barrierMigrations: Migrations = {
  * The barrier table as TypeORM migrations, for those who apply all schema changes themselves. Add them to your DataSource's `migrations` and run them before
  * the first `stepping.start()`, which then changes nothing.
  *
- * @example new DataSource({ …, migrations: [...myMigrations, ...typeormDbMigrations()] })
+ * @example new DataSource({ …, migrations: [...myMigrations, ...steppingBarrierMigrations()] })
  */
-export function typeormDbMigrations(): (new () => MigrationInterface)[] {
+export function steppingBarrierMigrations(): (new () => MigrationInterface)[] {
   return toTypeormMigrations(barrierMigrations);
 }

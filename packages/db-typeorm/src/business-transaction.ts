@@ -123,8 +123,8 @@ function newRunner(clone: DataSource): QueryRunner {
   const connection = sqliteConnectionOf(clone);
   // TypeORM begins without taking the lock; a transaction that reads first and then writes would be refused under WAL when another process wrote meanwhile.
   runner.query = async (sql: string, ...rest: [any?, any?]) => {
-    if (sql === 'BEGIN TRANSACTION') return waitAndRun(connection, runner, 'BEGIN IMMEDIATE');
-    if (sql === 'COMMIT') return waitAndRun(connection, runner, 'COMMIT');
+    if (!runner.isReleased && sql === 'BEGIN TRANSACTION') return waitAndRun(connection, runner, 'BEGIN IMMEDIATE');
+    if (!runner.isReleased && sql === 'COMMIT') return waitAndRun(connection, runner, 'COMMIT');
     return query(sql, ...rest);
   };
   return runner;

@@ -1,4 +1,4 @@
-export { typeormDbMigrations } from './barrier-table.js';
+export { steppingBarrierMigrations } from './barrier-table.js';
 export type { DatabaseTarget } from './held-transaction.js';
 export type { BusinessScope, InTransactionTarget, IsolationLevel } from './in-transaction.js';
 export { inTransaction } from './in-transaction.js';

@@ -110,7 +110,7 @@ export class TypeormDbProvider implements DbProvider {
     if (isDefiniteRefusal(error)) {
       return new SteppingError(
         'STORE_REFUSED',
-        `The database '${this.name}' refused to make the barrier table: ${error}. Give its user the right to create tables, or apply typeormDbMigrations() yourself.`,
+        `The database '${this.name}' refused to make the barrier table: ${error}. Give its user the right to create tables, or apply steppingBarrierMigrations() yourself.`,
         details,
       );
     }

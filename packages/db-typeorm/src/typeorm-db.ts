@@ -23,7 +23,7 @@ export interface DatabasePerTenant {
 
 /**
  * Makes a database known whose transactions jobs are tied to: {@link inTransaction}, {@link typeormTransaction}. Its table `stepping_barrier` is made by `stepping.start()` and
- * `stepping.migrate()`, for a tenant by `stepping.migrate({ tenant })` alone; or by your own migrations, see {@link typeormDbMigrations}.
+ * `stepping.migrate()`, for a tenant by `stepping.migrate({ tenant })` alone; or by your own migrations, see {@link steppingBarrierMigrations}.
  *
  * Every database needs a processor that knows it, by the same name: it asks there what became of a transaction whose process died.
  *

@@ -5,7 +5,7 @@ import { at, createRecordTable, insertRecord, type Migration, type Migrations } 
 /** TypeORM wants a timestamp at the end of a migration's name, and applies in its order. */
 const FIRST_TIMESTAMP = 1_760_000_000_000;
 
-/** The same numbered list as migrations of TypeORM, for those who apply all schema changes themselves: `migrations: […yours, ...typeormDbMigrations()]`. */
+/** The same numbered list as migrations of TypeORM, for those who apply all schema changes themselves: `migrations: […yours, ...steppingBarrierMigrations()]`. */
 export function toTypeormMigrations(migrations: Migrations): (new () => MigrationInterface)[] {
   return migrations.list.map((migration) => typeormMigration(migrations, migration));
 }
