@@ -1,3 +1,5 @@
+export type { TestStepping } from './create-test-stepping.js';
+export { createTestStepping } from './create-test-stepping.js';
 export type { TransactionStoreHarness, TransactionStoreTraits, UserTransaction } from './describe-transaction-store.js';
 export { describeTransactionStore } from './describe-transaction-store.js';
 export type { MemoryDbPlugin } from './memory-db.js';
