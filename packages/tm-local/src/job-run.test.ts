@@ -288,7 +288,15 @@ describe('a job run', () => {
   it('writes nothing and aborts the signal once its lease is gone', async () => {
     let reason: unknown;
     const t = setup({
-      a: { run: ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject((reason = signal.reason)))) },
+      a: {
+        run: ({ signal }) =>
+          new Promise((_, reject) =>
+            signal.addEventListener('abort', () => {
+              reason = signal.reason;
+              reject(reason);
+            }),
+          ),
+      },
     });
     await t.job('g', 'a');
     const run = await t.worker().claimOne();

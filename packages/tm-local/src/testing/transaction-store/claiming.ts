@@ -136,16 +136,24 @@ export function describeClaiming(bench: Bench): void {
       }
     });
 
-    it('finds older jobs although newer ones were claimed from the middle of a backlog', async () => {
-      const first = Array.from({ length: 30 }, () => aJob());
-      await bench.store.create(first);
-      const half = await claim(bench.store, { limit: 15 });
+    it('comes to older jobs that turn up late while the backlog of newer ones still lasts', async () => {
+      const backlog = Array.from({ length: 2_000 }, () => aJob());
+      await bench.store.create(backlog);
+      const before = await claim(bench.store, { limit: 10 });
       const older = Array.from({ length: 10 }, () => aJob());
       await bench.store.create(older);
       for (const { gid } of older) await bench.age(gid, HOUR_MS);
-      assert.deepEqual(gidsOf(await claim(bench.store, { limit: 10 })), gidsOf(older));
-      const rest = await claim(bench.store);
-      assert.deepEqual(gidsOf([...half, ...rest]), gidsOf(first));
+
+      const late = new Set(older.map(({ gid }) => gid));
+      const between: ClaimedJob[] = [];
+      while (!between.some(({ gid }) => late.has(gid))) {
+        const batch = await claim(bench.store, { limit: 5 });
+        assert.notEqual(batch.length, 0);
+        between.push(...batch);
+      }
+      const rest = await claim(bench.store, { limit: 2_100 });
+      assert.ok(rest.length > 100);
+      assert.deepEqual(gidsOf([...before, ...between, ...rest]), gidsOf([...backlog, ...older]));
     });
   });
 
