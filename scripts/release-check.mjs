@@ -1,0 +1,52 @@
+// `pnpm release:check`: everything that a release does, short of releasing, and then what a user does with it.
+//
+// On a copy of the working tree: versions, build, publish to a registry on loopback. Then, for each program in a README, in a bare folder outside the
+// workspace: what its install line names and nothing else, and the program run from there in every way that the docs promise.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { checkTarball } from './release-check/check-tarball.mjs';
+import { Checks } from './release-check/checks.mjs';
+import { publishAll, publishedPackages, workingCopy } from './release-check/publish.mjs';
+import { jestSettings, programsOf } from './release-check/readme.mjs';
+import { startRegistry } from './release-check/registry.mjs';
+import { checkProgram } from './release-check/user-folder.mjs';
+
+const root = join(import.meta.dirname, '..');
+const work = mkdtempSync(join(tmpdir(), 'stepping-release-'));
+const checks = new Checks();
+const registry = await startRegistry(join(work, 'registry'));
+
+try {
+  const copy = join(work, 'workspace');
+  await checks.run('workspace', 'version, build, publish', async () => {
+    await workingCopy(root, copy);
+    await publishAll(copy, registry);
+  });
+  if (checks.passed) {
+    const packages = publishedPackages(copy);
+    for (const published of packages) await checkTarball(checks, published, registry, join(work, 'tarballs'));
+
+    let programs = [];
+    let settings;
+    await checks.run('docs', 'every package has a program in its README, and Jest its settings', () => {
+      programs = programsOf(copy, packages);
+      settings = jestSettings(join(copy, 'docs/testing.md'));
+    });
+    for (const [index, program] of programs.entries()) {
+      await checkProgram(checks, program, {
+        folder: join(work, `user-${index}`),
+        registry,
+        settings,
+        names: packages.map(({ name }) => name),
+      });
+    }
+  }
+} finally {
+  await registry.stop();
+}
+
+console.log(checks.summary());
+if (checks.passed) rmSync(work, { recursive: true, force: true });
+else console.log(`What was installed and run is kept in ${work}`);
+process.exitCode = checks.passed ? 0 : 1;
