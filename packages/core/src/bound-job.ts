@@ -1,3 +1,4 @@
+import { refuse } from './check-options.js';
 import type { DbRef, DbTransaction, InDoubtAnswer } from './db-transaction.js';
 import { endTransaction } from './end-transaction.js';
 import { EnlistedMessage } from './enlisted-message.js';
@@ -33,6 +34,9 @@ export class BoundJob extends JobDraft implements TransactionJob {
 
   constructor(options: JobOptions, transaction: DbTransaction, app: BindingApp) {
     super(options, app);
+    if (typeof transaction.insertBarrier !== 'function') {
+      refuse('transaction of createJob', transaction, 'wrapped by a db package: typeormTransaction(queryRunner)');
+    }
     this.transaction = transaction;
     this.#app = app;
   }

@@ -14,7 +14,7 @@ const LAST_POLL_MS = 1_000;
 /** Told in this process, they spare `wait` the rest of its pause. */
 const ENDINGS = ['job.succeeded', 'job.failed', 'job.cancelled', 'job.rolled-back'] as const;
 
-type Operations = NonNullable<TransactionManager['operations']>;
+type Operations = Required<NonNullable<TransactionManager['operations']>>;
 
 /** `stepping.jobs`: checks what is asked and hands it to the transaction manager. */
 export class JobsApi implements Jobs {

@@ -36,7 +36,7 @@ export interface Enlisted {
    * calls {@link committed} or {@link abandoned}.
    */
   prepare(job: NewJob, options: { claimed: boolean }): Promise<StartAnswer>;
-  /** The commit was acknowledged: start the job here, or wake a processor. */
+  /** The commit was acknowledged: start the job here, or wake a processor. Also after {@link abandoned}, when somebody could say so later. */
   committed(gid: string, instance: string): void;
   /** Rolled back, or nobody knows: forget the claim and send nothing more for it. */
   abandoned(gid: string, instance: string): void;
@@ -80,5 +80,5 @@ export interface TransactionManager {
   /** Callbacks of an external TM (DTM). */
   handle?(request: Request): Promise<Response>;
   /** What an operator can do; absent verbs are `UNSUPPORTED_BY_TM`. */
-  readonly operations?: Pick<Jobs, 'list' | 'redrive' | 'redriveAll' | 'cancel' | 'purge' | 'stats' | 'settle'>;
+  readonly operations?: Partial<Pick<Jobs, 'list' | 'redrive' | 'redriveAll' | 'cancel' | 'purge' | 'stats' | 'settle'>> | undefined;
 }
