@@ -9,7 +9,8 @@ export interface NativeTransaction {
 
 /** The QueryRunner of a transaction that TypeORM holds. */
 export function queryRunnerOf(native: NativeTransaction): QueryRunner | undefined {
-  return native.kind === 'typeorm' ? (native.handle as QueryRunner) : undefined;
+  const handle = native.kind === 'typeorm' ? (native.handle as Partial<QueryRunner> | undefined) : undefined;
+  return handle?.dataSource === undefined ? undefined : (handle as QueryRunner);
 }
 
 /** Whether it is a connection of this very DataSource, or of a clone of it. Equal options would prove nothing: they may lead to a replica, or to another server tomorrow. */

@@ -3,6 +3,7 @@ import { Store, type StorePlugin, type TransactionStore } from '@stepping/tm-loc
 import { type Dialect, dialectOf } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
 import { type StoreSchemaOptions, TABLE_PREFIX } from './migrations.js';
+import { PostgresStore } from './postgres/postgres-store.js';
 import { SqliteStore } from './sqlite/sqlite-store.js';
 import type { StoreSettings } from './store-settings.js';
 
@@ -36,9 +37,7 @@ export function typeormStore(options: TypeormStoreOptions): StorePlugin {
 /** The store of each database. */
 const STORES: Record<Dialect, (settings: StoreSettings) => TransactionStore> = {
   sqlite: (settings) => new SqliteStore(settings),
-  postgres: () => {
-    throw new Error('soon');
-  },
+  postgres: (settings) => new PostgresStore(settings),
 };
 
 function openStore(settings: StoreSettings): TransactionStore {

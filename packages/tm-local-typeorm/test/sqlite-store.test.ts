@@ -35,6 +35,7 @@ describe('typeormStore on SQLite', () => {
 
   it('waits for a writer of another process without blocking the event loop', async () => {
     const holder = spawn(process.execPath, ['-e', HOLD_THE_LOCK, file], { stdio: ['pipe', 'pipe', 'inherit'], cwd: import.meta.dirname });
+    const ended = once(holder, 'exit');
     await once(holder.stdout, 'data');
 
     let ticks = 0;
@@ -46,7 +47,7 @@ describe('typeormStore on SQLite', () => {
 
     holder.stdin.end();
     expect(await created).toEqual([{ outcome: 'stored', lease: 1 }]);
-    await once(holder, 'exit');
+    await ended;
   });
 
   it('says that nothing was written when the lock is never to be had', async () => {

@@ -140,8 +140,8 @@ export class SqliteStore implements TransactionStore {
   async claimDue({ queue, limit, leaseMs }: { queue: string; limit: number; leaseMs: number }): Promise<readonly ClaimedJob[]> {
     const select = this.#writer.prepare(this.#sql.selectDue);
     const claim = this.#writer.prepare(this.#sql.claimJob);
-    return this.#writer.write(() => {
-      const due: DueRow[] = select.all(queue, Math.min(limit, MAX_ROWS));
+    return this.#upTo(limit, (rows) => {
+      const due: DueRow[] = select.all(queue, rows);
       for (const { gid } of due) claim.run(Math.round(leaseMs), gid);
       return due.map(claimedJob);
     });
@@ -201,20 +201,12 @@ export class SqliteStore implements TransactionStore {
     });
   }
 
-  startPurge({
-    finishedMsAgo,
-    failedMsAgo,
-    limit,
-  }: {
-    finishedMsAgo: number;
-    failedMsAgo: number;
-    limit: number;
-  }): Promise<readonly PurgingJob[]> {
-    return this.#writer.write(() => {
-      const rows: { gid: string; lease: number; db: string | null }[] = this.#writer
-        .prepare(this.#sql.startPurge)
-        .all({ finishedMsAgo: Math.round(finishedMsAgo), failedMsAgo: Math.round(failedMsAgo), limit: Math.min(limit, MAX_ROWS) });
-      return rows.map(({ gid, lease, db }) => ({ gid, lease, db: dbFromText(db) }));
+  async startPurge(purge: { finishedMsAgo: number; failedMsAgo: number; limit: number }): Promise<readonly PurgingJob[]> {
+    const statement = this.#writer.prepare(this.#sql.startPurge);
+    const ages = { finishedMsAgo: Math.round(purge.finishedMsAgo), failedMsAgo: Math.round(purge.failedMsAgo) };
+    return this.#upTo(purge.limit, (rows) => {
+      const purging: { gid: string; lease: number; db: string | null }[] = statement.all({ ...ages, limit: rows });
+      return purging.map(({ gid, lease, db }) => ({ gid, lease, db: dbFromText(db) }));
     });
   }
 
@@ -278,6 +270,23 @@ export class SqliteStore implements TransactionStore {
   #owner(gid: string): FoundRow | undefined {
     const row: { instance: string; status: number; lease: number } | undefined = this.#writer.prepare(this.#sql.findOwner).get(gid);
     return row && { ...row, status: statusOf(row.status) };
+  }
+
+  /** Takes rows in write transactions of up to {@link MAX_ROWS} each, until there are no more. */
+  async #upTo<R>(limit: number, take: (rows: number) => R[]): Promise<R[]> {
+    const taken: R[] = [];
+    while (taken.length < limit) {
+      const rows = Math.min(limit - taken.length, MAX_ROWS);
+      try {
+        const batch = await this.#writer.write(() => take(rows));
+        taken.push(...batch);
+        if (batch.length < rows) break;
+      } catch (error) {
+        if (taken.length === 0) throw error;
+        break; // what was taken is the caller's already
+      }
+    }
+    return taken;
   }
 
   async #matching<W extends Lease>(

@@ -1,0 +1,39 @@
+import type { CreateAnswer, CreateJob, EnlistedStore } from '@stepping/tm-local';
+import { isLockTimeout } from '@stepping/typeorm';
+import type { QueryRunner } from 'typeorm';
+import { answerByRow } from '../answers.js';
+import { statusOf } from '../status.js';
+import { enlistedValues } from './postgres-rows.js';
+import type { PostgresStatements } from './postgres-statements.js';
+
+/** A row that is purged or revived by others between two statements is looked at again, so many times. */
+const MAX_ROUNDS = 4;
+
+/** Writes a job through the user's open transaction; waits for rivals as long as the user's own lock timeout says. */
+export function enlistedPostgresStore(queryRunner: QueryRunner, { enlisted: sql }: PostgresStatements): EnlistedStore {
+  const query = async (text: string, values: unknown[]) => (await queryRunner.query(text, values, true)).records;
+
+  const create = async (job: CreateJob): Promise<CreateAnswer> => {
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      const [inserted] = await query(sql.insertJob, enlistedValues(job));
+      if (inserted !== undefined) return { outcome: 'stored', lease: job.lease };
+
+      const [row] = await query(sql.findOwner, [[job.gid]]);
+      if (row === undefined) continue; // purged meanwhile
+      const found = { instance: row.instance, status: statusOf(row.status), lease: Number(row.lease) };
+      const answer = answerByRow(job, found);
+      if (answer !== 'revive') return answer;
+      const [revived] = await query(sql.reviveJob, enlistedValues(job, found.lease));
+      if (revived !== undefined) return { outcome: 'stored', lease: Number(revived.lease) };
+    }
+    return { outcome: 'in-doubt' };
+  };
+
+  return {
+    create: (job) =>
+      create(job).catch((error) => {
+        if (isLockTimeout(error)) return { outcome: 'locked' };
+        throw error;
+      }),
+  };
+}

@@ -1,0 +1,89 @@
+import type { ClaimedJob, CreateJob, StoredJob } from '@stepping/tm-local';
+import type { FoundRow } from '../answers.js';
+import { statusCode, statusOf } from '../status.js';
+import { dbFromText, dbToText, errorFromText } from '../stored-text.js';
+import { int2Array, int8Array, textArray } from './binary-array.js';
+import type { PostgresRow } from './postgres-lane.js';
+
+/** The values of `insertJobs`; of `reviveJobs` with the leases found. */
+export function createValues(jobs: readonly CreateJob[], leaseOf: (job: CreateJob) => number = (job) => job.lease): unknown[] {
+  return [
+    textArray(jobs.map(({ gid }) => gid)),
+    textArray(jobs.map(({ instance }) => instance)),
+    int2Array(jobs.map(({ status }) => statusCode(status))),
+    textArray(jobs.map(({ queue }) => queue)),
+    textArray(jobs.map(({ tenant }) => tenant ?? null)),
+    textArray(jobs.map(({ db }) => dbToText(db))),
+    textArray(jobs.map(({ steps }) => steps)),
+    int8Array(jobs.map(leaseOf)),
+    int2Array(jobs.map(({ held }) => Number(held))),
+    int8Array(jobs.map(({ dueInMs }) => Math.round(dueInMs))),
+  ];
+}
+
+/** The values of the same statements for one job in the transaction of a user. */
+export function enlistedValues(job: CreateJob, lease = job.lease): unknown[] {
+  return [
+    job.gid,
+    job.instance,
+    statusCode(job.status),
+    job.queue,
+    job.tenant ?? null,
+    dbToText(job.db),
+    job.steps,
+    lease,
+    Number(job.held),
+    Math.round(job.dueInMs),
+  ];
+}
+
+/** A row of `findOwners`. */
+export function foundRow([, instance, status, lease]: PostgresRow): FoundRow {
+  return { instance: instance as string, status: statusOf(Number(status)), lease: Number(lease) };
+}
+
+/** A row of `claimJobs`. */
+export function claimedJob(row: PostgresRow): ClaimedJob {
+  const [gid, lease, instance, status, queue, step, attempt, held, tenant, db, steps, ageMs] = row as string[];
+  return {
+    gid: gid as string,
+    lease: Number(lease),
+    instance: instance as string,
+    status: statusOf(Number(status)) as ClaimedJob['status'],
+    queue: queue as string,
+    step: Number(step),
+    attempt: Number(attempt),
+    wasHeld: held === '2',
+    tenant: tenant ?? undefined,
+    db: dbFromText(db ?? null),
+    steps: steps as string,
+    ageMs: Math.round(Number(ageMs)),
+  };
+}
+
+/** A row of `selectJobs`. */
+export function storedJob(row: PostgresRow): StoredJob {
+  const [gid, instance, status, queue, step, attempt, lease, held, tenant, db, steps, createdAt, dueAt, finishedAt, error] =
+    row as string[];
+  return {
+    gid: gid as string,
+    instance: instance as string,
+    status: statusOf(Number(status)),
+    queue: queue as string,
+    step: Number(step),
+    attempt: Number(attempt),
+    lease: Number(lease),
+    held: held !== '0',
+    tenant: tenant ?? undefined,
+    db: dbFromText(db ?? null),
+    steps: steps as string,
+    createdAt: new Date(Number(createdAt)),
+    dueAt: dateOf(dueAt),
+    finishedAt: dateOf(finishedAt),
+    error: errorFromText(error ?? null),
+  };
+}
+
+function dateOf(ms: string | null | undefined): Date | undefined {
+  return ms === null || ms === undefined ? undefined : new Date(Number(ms));
+}

@@ -1,0 +1,291 @@
+import { type InDoubtAnswer, SteppingError } from '@stepping/core';
+import type {
+  Change,
+  ChangeAnswer,
+  ClaimedJob,
+  CreateAnswer,
+  CreateJob,
+  EnlistedStore,
+  Lease,
+  PurgingJob,
+  Save,
+  StoredJob,
+  StoreFilter,
+  TransactionStore,
+} from '@stepping/tm-local';
+import { checkMigrations, isDefiniteRefusal, ownDataSource, runMigrations, schemaOf } from '@stepping/typeorm';
+import type { DataSource } from 'typeorm';
+import { verdictByRow } from '../answers.js';
+import { isOf, type NativeTransaction, queryRunnerOf } from '../enlistment.js';
+import { selectJobs } from '../sql/postgres/select-jobs.js';
+import { countsByStatus, ROLLED_BACK, statusCode, statusMask } from '../status.js';
+import { assertInitialized, jobTable, migrationsOf, type StoreSettings } from '../store-settings.js';
+import { dbFromText, errorToText, firstLease, NO_STEPS } from '../stored-text.js';
+import { int2Array, int4Array, int8Array, textArray } from './binary-array.js';
+import { Claims } from './claims.js';
+import { createJobs, LOCK_TIMEOUT_MS, setLockTimeout } from './create-jobs.js';
+import { DueHints } from './due-hints.js';
+import { enlistedPostgresStore } from './enlisted-postgres-store.js';
+import { LaneBusy, leastBusy, type PostgresRow, type Send } from './postgres-lane.js';
+import { MAX_CONNECTIONS, PostgresLanes, RESOLVE_TIMEOUT_MS } from './postgres-lanes.js';
+import { foundRow, storedJob } from './postgres-rows.js';
+import { type PostgresStatements, postgresStatements } from './postgres-statements.js';
+import { orRefused } from './refused.js';
+import { assertSameDatabase } from './same-database.js';
+
+/** For what surrounds a wait for a lock: getting a connection, the way there and back. Unit: ms. */
+const ROUND_TRIP_MS = 1_000;
+/** A row that is purged between two statements of R9's question is looked for again, so many times. */
+const MAX_RESOLVE_ROUNDS = 4;
+
+/** What there is between start and stop. */
+interface Opened {
+  readonly own: DataSource;
+  readonly sql: PostgresStatements;
+  readonly lanes: PostgresLanes;
+  readonly claims: Claims;
+  readonly hints: DueHints;
+}
+
+/** Jobs in PostgreSQL, on connections of our own. */
+export class PostgresStore implements TransactionStore {
+  readonly #settings: StoreSettings;
+  #openedNow: Opened | undefined;
+
+  constructor(settings: StoreSettings) {
+    this.#settings = settings;
+  }
+
+  async start(): Promise<void> {
+    const own = await this.#connect();
+    try {
+      const prepare = this.#settings.migrate ? runMigrations : checkMigrations;
+      await prepare(own, migrationsOf(this.#settings));
+      await assertSameDatabase(own, this.#settings.dataSource);
+    } catch (error) {
+      await own.destroy();
+      throw startError(error);
+    }
+    const sql = postgresStatements(jobTable(this.#settings, this.#settings.schema ?? schemaOf(own)));
+    const lanes = new PostgresLanes(own);
+    const claims = new Claims({ lane: lanes.claim, peekLane: lanes.look, sql });
+    this.#openedNow = { own, sql, lanes, claims, hints: new DueHints(own, sql.table) };
+  }
+
+  async migrate(): Promise<void> {
+    const own = await this.#connect();
+    try {
+      await runMigrations(own, migrationsOf(this.#settings));
+    } catch (error) {
+      throw startError(error);
+    } finally {
+      await own.destroy();
+    }
+  }
+
+  async stop(): Promise<void> {
+    const opened = this.#openedNow;
+    this.#openedNow = undefined;
+    if (opened === undefined) return;
+    await opened.hints.stop();
+    await opened.lanes.close();
+    await opened.own.destroy();
+  }
+
+  async create(jobs: readonly CreateJob[]): Promise<readonly CreateAnswer[]> {
+    const { lanes, sql } = this.#opened;
+    if (jobs.length === 0) return [];
+    return lanes.create.run((send) => createJobs(send, sql, jobs, LOCK_TIMEOUT_MS));
+  }
+
+  async createAlone(job: CreateJob, waitMs: number): Promise<CreateAnswer> {
+    const { lanes, sql } = this.#opened;
+    const deadline = performance.now() + waitMs;
+    const create = async (send: Send): Promise<readonly CreateAnswer[]> => {
+      const lockTimeoutMs = deadline - performance.now();
+      if (lockTimeoutMs < 1) return [{ outcome: 'locked' }];
+      await setLockTimeout(send, lockTimeoutMs);
+      return createJobs(send, sql, [job], lockTimeoutMs);
+    };
+    try {
+      const [answer] = await leastBusy(lanes.alone).run(create, waitMs + ROUND_TRIP_MS);
+      return answer as CreateAnswer;
+    } catch (error) {
+      if (error instanceof LaneBusy) return { outcome: 'locked' };
+      throw error;
+    }
+  }
+
+  async save(saves: readonly Save[]): Promise<ReadonlySet<string>> {
+    const { lanes, sql } = this.#opened;
+    if (saves.length === 0) return new Set();
+    const values = [
+      textArray(saves.map(({ gid }) => gid)),
+      int8Array(saves.map(({ lease }) => lease)),
+      int4Array(saves.map(({ step }) => step)),
+      int4Array(saves.map(({ attempt }) => attempt)),
+      int2Array(saves.map(({ status }) => statusCode(status))),
+      int2Array(saves.map(({ giveUp }) => Number(giveUp))),
+      int8Array(saves.map(({ dueInMs }) => (dueInMs === undefined ? null : Math.round(dueInMs)))),
+      textArray(saves.map(({ queue }) => queue ?? null)),
+      textArray(saves.map(({ error }) => errorToText(error))),
+    ];
+    return gidsOf(await orRefused(leastBusy(lanes.save).query(sql.saveJobs, values)));
+  }
+
+  async extend(leases: readonly Lease[], leaseMs: number): Promise<ReadonlySet<string>> {
+    const { lanes, sql } = this.#opened;
+    if (leases.length === 0) return new Set();
+    const values = [...leaseValues(leases), Math.round(leaseMs)];
+    const withinMs = leaseMs / 3;
+    return gidsOf(await orRefused(lanes.extend(withinMs).run((send) => send(sql.extendLeases, values), withinMs)));
+  }
+
+  async change(changes: readonly Change[]): Promise<readonly ChangeAnswer[]> {
+    const { lanes, sql } = this.#opened;
+    if (changes.length === 0) return [];
+    const values = [
+      textArray(changes.map(({ gid }) => gid)),
+      textArray(changes.map(({ instance }) => instance ?? null)),
+      int4Array(changes.map(({ from }) => statusMask(from))),
+      int2Array(changes.map(({ to }) => statusCode(to))),
+      int2Array(changes.map(({ held }) => Number(held))),
+      int8Array(changes.map(({ dueInMs }) => Math.round(dueInMs))),
+      textArray(changes.map(({ queue }) => queue ?? null)),
+      textArray(changes.map(({ error }) => errorToText(error))),
+    ];
+    return lanes.change.run(async (send) => {
+      const changed = await orRefused(send(sql.changeJobs, values));
+      const leases = new Map(changed.map(([gid, lease]) => [gid, Number(lease)]));
+      const others = changes.filter(({ gid }) => !leases.has(gid)).map(({ gid }) => gid);
+      const rows = others.length === 0 ? [] : await send(sql.findOwners, [textArray(others)]);
+      const owners = new Map(rows.map((row) => [row[0], foundRow(row)]));
+      return changes.map(({ gid }): ChangeAnswer => {
+        const lease = leases.get(gid);
+        if (lease !== undefined) return { changed: true, lease };
+        const found = owners.get(gid);
+        return { changed: false, found: found && { status: found.status, instance: found.instance } };
+      });
+    });
+  }
+
+  async claimDue(claim: { queue: string; limit: number; leaseMs: number }): Promise<readonly ClaimedJob[]> {
+    return this.#opened.claims.claimDue(claim);
+  }
+
+  async nextDueInMs(queues: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    const { lanes, sql } = this.#opened;
+    const rows = await lanes.look.query(sql.selectNextDue, [textArray(queues)]);
+    return new Map(rows.map(([queue, ms]) => [queue as string, Math.max(0, Math.ceil(Number(ms)))]));
+  }
+
+  async resolve(gid: string, instance: string): Promise<InDoubtAnswer> {
+    try {
+      const { lanes, sql } = this.#opened;
+      return await leastBusy(lanes.resolve).run(async (send) => {
+        for (let round = 0; round < MAX_RESOLVE_ROUNDS; round++) {
+          const inserted = await send(sql.insertRolledBack, [gid, instance, ROLLED_BACK, NO_STEPS, firstLease()]);
+          if (inserted.length > 0) return 'rolled-back';
+          // The insert has seen that the key is there; what is there now, only a write tells (A5).
+          const [row] = await send(sql.touchOwner, [gid]);
+          if (row !== undefined) return verdictByRow(instance, foundRow(row));
+        }
+        return 'unknown';
+      }, RESOLVE_TIMEOUT_MS + ROUND_TRIP_MS);
+    } catch {
+      return 'unknown';
+    }
+  }
+
+  async find(gid: string): Promise<StoredJob | undefined> {
+    const { lanes, sql } = this.#opened;
+    const [row] = await lanes.look.query(sql.selectJob, [gid]);
+    return row && storedJob(row);
+  }
+
+  async list(filter: StoreFilter): Promise<readonly StoredJob[]> {
+    const { lanes, sql } = this.#opened;
+    const { text, values } = selectJobs(sql.table, filter);
+    return (await lanes.operators.query({ name: undefined, text }, values)).map(storedJob);
+  }
+
+  async stats(): ReturnType<TransactionStore['stats']> {
+    const { lanes, sql } = this.#opened;
+    return lanes.operators.run(async (send) => {
+      const counts = await send(sql.countByStatus, []);
+      const [oldest] = await send(sql.selectOldest, []);
+      const [dueMs, preparedMs] = oldest ?? [];
+      return {
+        ...countsByStatus(new Map(counts.map(([status, jobs]) => [Number(status), Number(jobs)]))),
+        oldestDueMs: Math.round(Number(dueMs ?? 0)),
+        oldestPreparedMs: Math.round(Number(preparedMs ?? 0)),
+      };
+    });
+  }
+
+  async startPurge(purge: { finishedMsAgo: number; failedMsAgo: number; limit: number }): Promise<readonly PurgingJob[]> {
+    const { lanes, sql } = this.#opened;
+    const values = [Math.round(purge.finishedMsAgo), Math.round(purge.failedMsAgo), purge.limit];
+    const rows = await orRefused(lanes.operators.query(sql.startPurge, values));
+    return rows.map(([gid, lease, db]) => ({ gid: gid as string, lease: Number(lease), db: dbFromText(db ?? null) }));
+  }
+
+  async finishPurge(jobs: readonly Lease[]): Promise<number> {
+    const { lanes, sql } = this.#opened;
+    if (jobs.length === 0) return 0;
+    return (await orRefused(lanes.operators.query(sql.deletePurged, leaseValues(jobs)))).length;
+  }
+
+  onDue(listener: () => void): () => void {
+    return this.#opened.hints.onDue(listener);
+  }
+
+  hintDue(): void {
+    this.#openedNow?.hints.hint();
+  }
+
+  enlist(native: NativeTransaction): EnlistedStore | undefined {
+    const queryRunner = queryRunnerOf(native);
+    if (queryRunner === undefined || !isOf(this.#settings.dataSource, queryRunner)) return undefined;
+    return enlistedPostgresStore(queryRunner, this.#opened.sql);
+  }
+
+  get #opened(): Opened {
+    if (this.#openedNow !== undefined) return this.#openedNow;
+    throw new SteppingError('NOT_STARTED', 'The store is not started, or stopped already. Call `await stepping.start()` first.');
+  }
+
+  async #connect(): Promise<DataSource> {
+    assertInitialized(this.#settings);
+    const own = ownDataSource(this.#settings.dataSource, { poolSize: MAX_CONNECTIONS });
+    try {
+      return await own.initialize();
+    } catch (cause) {
+      throw unreachable(cause);
+    }
+  }
+}
+
+function gidsOf(rows: readonly PostgresRow[]): ReadonlySet<string> {
+  return new Set(rows.map(([gid]) => gid as string));
+}
+
+function leaseValues(leases: readonly Lease[]): unknown[] {
+  return [textArray(leases.map(({ gid }) => gid)), int8Array(leases.map(({ lease }) => lease))];
+}
+
+function startError(error: unknown): unknown {
+  if (SteppingError.is(error)) return error;
+  if (!isDefiniteRefusal(error)) return unreachable(error);
+  return new SteppingError(
+    'STORE_REFUSED',
+    `PostgreSQL refused the store's tables: ${error instanceof Error ? error.message : error}. Grant the rights, or let somebody who has them run stepping.migrate() and use migrate: false.`,
+    { cause: error },
+  );
+}
+
+function unreachable(cause: unknown): SteppingError {
+  return new SteppingError('STORE_UNAVAILABLE', 'The PostgreSQL server of the store cannot be reached, or lets us not in. See the cause.', {
+    cause,
+  });
+}

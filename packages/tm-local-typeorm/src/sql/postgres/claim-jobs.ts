@@ -1,0 +1,27 @@
+import type { QuotedName } from '@stepping/typeorm';
+
+/**
+ * Claims due rows of a queue, the most overdue first. Values: queue, limit, lease in ms. Rows: gid, lease, instance, status, queue, step, attempt, held (2: it was held before), tenant, db,
+ * steps, age in ms, latest due_at of all that were claimed.
+ *
+ * `gid = any(array(…))` is an index scan in every plan; a join with the limited select becomes a scan of the whole table in a generic one.
+ */
+export const claimJobs = (table: QuotedName) => claim(table, '');
+
+/**
+ * The same from a `due_at` on ($4): it does not walk over the dead index entries of rows claimed before, which pile up while an old transaction is open somewhere.
+ */
+export const claimJobsFrom = (table: QuotedName) => claim(table, 'and due_at >= $4::timestamptz');
+
+const claim = (table: QuotedName, from: string) => `
+  with due as materialized (
+    select gid, due_at from ${table} where queue = $1::text and due_at <= now() ${from} order by due_at limit $2::bigint for update skip locked),
+  claimed as (
+    update ${table} j set due_at = now() + $3::bigint * interval '1 ms', lease = j.lease + 1, held = case j.held when 0 then 1 else 2 end
+    where gid = any(array(select gid from due))
+    returning j.gid, j.lease, j.instance, j.status, j.queue, j.step, j.attempt, j.held, j.tenant, j.db, j.steps, extract(epoch from now() - j.created_at) * 1000)
+  select claimed.*, (select max(due_at) from due) from claimed`;
+
+/** The most overdue row that is due before a given time: what bounded claims pass over. Values: queue, that time. */
+export const peekDue = (table: QuotedName) => `
+  select due_at from ${table} where queue = $1::text and due_at <= now() and due_at < $2::timestamptz order by due_at limit 1`;

@@ -1,0 +1,22 @@
+import type { QuotedName } from '@stepping/typeorm';
+import { SUBMITTED } from '../../status.js';
+
+/**
+ * Fenced writes of lease holders (R6, R7), progress and ends in one statement. A checkpoint leaves `due_at` and `queue` as they are, so its new version goes beside the old one
+ * and no index is touched (HOT). Values: arrays of gid, lease, step, attempt, status, give up (0 or 1), ms until due, queue, error (null: untouched).
+ * Rows: the gids whose fence matched and that are not further than this write.
+ */
+export const saveJobs = (table: QuotedName) => `
+  update ${table} j
+  set step = v.step, attempt = v.attempt, status = v.status,
+      queue = coalesce(v.queue, j.queue),
+      due_at = case when v.status > ${SUBMITTED} then null when v.due_in is null then j.due_at else now() + v.due_in * interval '1 ms' end,
+      finished_at = case when v.status > ${SUBMITTED} then now() end,
+      last_error = coalesce(v.error, j.last_error),
+      lease = j.lease + v.give_up,
+      held = case v.give_up when 1 then 0 else j.held end
+  from unnest($1::text[], $2::bigint[], $3::integer[], $4::integer[], $5::smallint[], $6::smallint[], $7::bigint[], $8::text[], $9::text[])
+    v(gid, lease, step, attempt, status, give_up, due_in, queue, error)
+  where j.gid = v.gid and j.lease = v.lease
+    and case v.give_up when 1 then j.step <= v.step else (j.step, j.attempt) <= (v.step, v.attempt) end
+  returning j.gid`;
