@@ -6,9 +6,9 @@ import type { DbRef, InDoubtAnswer, JobStatus, Turns } from '@stepping/core';
  *
  * What every implementation owes:
  * - **Time is the store's**: durations come in, the store adds them to its own clock; no date of the app is ever compared or written.
- * - **Every answer is per row, and one call of create, save or change is one transaction.** Three ways to fail: {@link WriteRefused} – the server refused what was sent, nothing of
- *   the call was written, splitting the batch is safe; `STORE_UNAVAILABLE` (SteppingError) – nothing was sent, no connection could be had; any other rejection – outcome
- *   unknown, all or nothing of it was written. The caller then sends the very same call again, or lets go (R7).
+ * - **Every answer is per row.** Three ways to fail: {@link WriteRefused} – the server refused what was sent, nothing of the call was written, splitting the batch is
+ *   safe; `STORE_UNAVAILABLE` (SteppingError) – nothing was sent, no connection could be had; any other rejection – outcome unknown, all of the call was written, or some
+ *   of it, or nothing. The caller then sends the very same call again, or lets go (R7).
  * - **At most one entry per gid in a call** of create, save, extend or change; the caller sees to it and sorts by gid. A call without
  *   entries answers without any.
  * - **Open transactions of users hold up nobody else.** Where the database lets only one write at a time (SQLite), writers wait their turn instead, {@link TransactionStore.resolve} for its 2 s at most.
