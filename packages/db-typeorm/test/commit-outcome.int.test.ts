@@ -1,0 +1,146 @@
+import { afterEach, expect, it } from '@jest/globals';
+import type { DataSource, QueryRunner } from 'typeorm';
+import { inTransaction, typeormDb, typeormTransaction } from '../src/index.js';
+import { errorOf, sendMail, started, stopApps } from './support/apps.js';
+import { openWire, type Wire } from './support/cut-commit.js';
+import { Order, postgres, sqliteWithoutWal } from './support/databases.js';
+
+const closing: (() => Promise<unknown>)[] = [];
+
+afterEach(async () => {
+  await stopApps();
+  for (const close of closing.splice(0).reverse()) await close();
+});
+
+async function opened(dataSource: DataSource): Promise<DataSource> {
+  if (!dataSource.isInitialized) await dataSource.initialize();
+  closing.push(() => dataSource.destroy());
+  return dataSource;
+}
+
+postgres.describe('a commit on PostgreSQL', () => {
+  /** The application's connections go through the wire; the test looks on from beside it. */
+  const setUp = async () => {
+    const direct = await opened(await postgres.open());
+    const wire: Wire = await openWire((direct.options as { url: string }).url);
+    closing.push(() => wire.close());
+    const dataSource = await opened(postgres.another(direct).setOptions({ url: wire.url } as object));
+    const stepping = await started({ use: [typeormDb({ dataSource })] });
+    const order = (gid: string, what = gid) =>
+      inTransaction(stepping, { dataSource, gid }, async ({ manager, job }) => {
+        await manager.save(Order, { what });
+        job.addStep(sendMail, { order: 1 });
+      });
+    const orders = () => direct.getRepository(Order).count();
+    return { direct, wire, dataSource, stepping, order, orders, statusOf: async (gid: string) => (await stepping.jobs.find(gid))?.status };
+  };
+
+  it('whose answer is lost has happened: the caller is told so, and the job goes on', async () => {
+    const { wire, order, orders, statusOf } = await setUp();
+    wire.cutNextCommit('after');
+    await order('unheard');
+    expect(await orders()).toBe(1);
+    expect(await statusOf('unheard')).toBe('submitted');
+  });
+
+  it('that never reached the server has not happened: the error of the driver passes, and the gid can be used again', async () => {
+    const { wire, order, orders, statusOf } = await setUp();
+    wire.cutNextCommit('before');
+    const error = await errorOf(order('cut'));
+    expect(error).toMatchObject({ name: 'QueryFailedError', query: 'COMMIT' });
+    expect(await orders()).toBe(0);
+    expect(await statusOf('cut')).toBe('rolled-back');
+    await order('cut');
+    expect([await orders(), await statusOf('cut')]).toEqual([1, 'submitted']);
+  });
+
+  it('that the server refuses has not happened', async () => {
+    const { direct, order, orders, statusOf } = await setUp();
+    await direct.query('alter table "order" add unique (what) deferrable initially deferred');
+    await order('first', 'book');
+    expect(await errorOf(order('second', 'book'))).toMatchObject({ query: 'COMMIT', driverError: { code: '23505' } });
+    expect([await orders(), await statusOf('first'), await statusOf('second')]).toEqual([1, 'submitted', 'rolled-back']);
+  });
+
+  it('by the user whose answer is lost is found out by submit()', async () => {
+    for (const [how, outcome] of [
+      ['after', 'submitted'],
+      ['before', 'rolled-back'],
+    ] as const) {
+      const { wire, dataSource, stepping, statusOf } = await setUp();
+      const runner = dataSource.createQueryRunner();
+      await runner.startTransaction();
+      const job = stepping.createJob({ transaction: typeormTransaction(runner), gid: 'mine' }).addStep(sendMail, { order: 1 });
+      await job.prepare();
+      wire.cutNextCommit(how);
+      await errorOf(runner.commitTransaction());
+      await runner.release();
+      expect(await job.submit()).toBe(outcome);
+      expect(await statusOf('mine')).toBe(outcome);
+    }
+  });
+
+  it('leaves no connection behind, however it ended', async () => {
+    const { wire, dataSource, order } = await setUp();
+    for (const how of ['before', 'after', 'before', 'after'] as const) {
+      wire.cutNextCommit(how);
+      await order(`${how}-${Math.random().toString(36).slice(2)}`).catch(() => {});
+    }
+    const { totalCount, idleCount } = (dataSource.driver as unknown as { master: { totalCount: number; idleCount: number } }).master;
+    expect(totalCount).toBe(idleCount);
+  });
+
+  it('by a backend that is shut down in the middle of it has not happened, and the caller is told so', async () => {
+    const { direct, order, orders, statusOf } = await setUp();
+    await direct.query(`create function die() returns trigger language plpgsql as
+      'begin perform pg_terminate_backend(pg_backend_pid()); perform pg_sleep(10); return null; end'`);
+    await direct.query(
+      'create constraint trigger die after insert on "order" deferrable initially deferred for each row execute function die()',
+    );
+    expect(await errorOf(order('shut-down'))).toMatchObject({ driverError: { code: '57P01' } });
+    expect(await orders()).toBe(0);
+    expect(await statusOf('shut-down')).toBe('rolled-back');
+  });
+});
+
+sqliteWithoutWal.describe('a commit on SQLite', () => {
+  const lock = async (dataSource: DataSource): Promise<QueryRunner> => {
+    const reader = (await opened(sqliteWithoutWal.another(dataSource))).createQueryRunner();
+    await reader.query('begin');
+    await reader.query('select * from "order"');
+    return reader;
+  };
+
+  it('waits for the readers of other processes, without WAL', async () => {
+    const dataSource = await opened(await sqliteWithoutWal.open());
+    const stepping = await started({ use: [typeormDb({ dataSource })] });
+    const reader = await lock(dataSource);
+    let isDone = false;
+    const done = inTransaction(stepping, dataSource, async ({ manager, job }) => {
+      await manager.save(Order, { what: 'x' });
+      job.addStep(sendMail, { order: 1 });
+    }).finally(() => {
+      isDone = true;
+    });
+    for (let i = 0; i < 50; i++) await new Promise((resolve) => setImmediate(resolve));
+    expect(isDone).toBe(false);
+    await reader.query('commit');
+    await done;
+    expect(await dataSource.getRepository(Order).count()).toBe(1);
+  });
+
+  it('that is refused because others read leaves nothing open, and the user may try again', async () => {
+    const dataSource = await opened(await sqliteWithoutWal.open({ timeout: 0 }));
+    const stepping = await started({ use: [typeormDb({ dataSource })] });
+    const reader = await lock(dataSource);
+    const runner = dataSource.createQueryRunner();
+    await runner.startTransaction();
+    await runner.manager.save(Order, { what: 'x' });
+    const job = stepping.createJob({ transaction: typeormTransaction(runner), gid: 'busy' }).addStep(sendMail, { order: 1 });
+    expect(await errorOf(job.start())).toMatchObject({ driverError: { code: 'SQLITE_BUSY' } });
+    expect(runner.isTransactionActive).toBe(false);
+    await reader.query('commit');
+    expect((await stepping.jobs.find('busy'))?.status).toBe('rolled-back');
+    expect(await dataSource.getRepository(Order).count()).toBe(0);
+  });
+});

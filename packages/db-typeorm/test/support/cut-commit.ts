@@ -1,0 +1,57 @@
+import { connect, createServer, type Server, type Socket } from 'node:net';
+
+/** A way to a PostgreSQL server on which a COMMIT can go wrong. */
+export interface Wire {
+  /** The URL of the database through this way. */
+  readonly url: string;
+  /** What becomes of the next COMMIT: the server never gets it; or it does it, and its answer is lost. Both end the connection. */
+  cutNextCommit(how: 'before' | 'after'): void;
+  close(): Promise<void>;
+}
+
+/** Listens on a free port and passes everything on to the server of `url`. */
+export async function openWire(url: string): Promise<Wire> {
+  const { hostname, port } = new URL(url);
+  const sockets = new Set<Socket>();
+  let cut: 'before' | 'after' | undefined;
+
+  const server: Server = createServer((client) => {
+    const upstream = connect(Number(port), hostname);
+    let answerIsLost = false;
+    const end = () => {
+      client.destroy();
+      upstream.destroy();
+    };
+    client.on('data', (chunk) => {
+      if (cut !== undefined && isCommit(chunk)) {
+        answerIsLost = cut === 'after';
+        cut = undefined;
+        if (!answerIsLost) return end();
+      }
+      upstream.write(chunk);
+    });
+    upstream.on('data', (chunk) => (answerIsLost ? end() : client.write(chunk)));
+    for (const socket of [client, upstream]) {
+      sockets.add(socket);
+      socket.on('error', end).on('close', end);
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const through = new URL(url);
+  through.port = String((server.address() as { port: number }).port);
+  return {
+    url: through.href,
+    cutNextCommit(how) {
+      cut = how;
+    },
+    async close() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** The message of a simple query: Q, its length, its text. */
+function isCommit(chunk: Buffer): boolean {
+  return chunk[0] === 0x51 && chunk.toString('latin1', 5).toUpperCase().startsWith('COMMIT');
+}
