@@ -79,6 +79,8 @@ describe('What a step injects', () => {
     const error = await errorOf(() => started({ steps: [needsClock] }));
     expect(error.code).toBe('DEPENDENCY_MISSING');
     expect(error.message).toMatch(/deps\.clock \(Clock\).*provide\(Clock/);
+    const stepping = await started({});
+    for (const _ of ['asked', 'asked again']) expect((await errorOf(() => stepping.resolve(Clock))).code).toBe('DEPENDENCY_MISSING');
     await started({ steps: [needsClock], use: [provide(Clock, () => ({ now: () => 1 }))] });
   });
 

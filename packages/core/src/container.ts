@@ -30,6 +30,7 @@ export class Container implements Registry, Resolver {
   readonly #services = rootContainer.createChildContainer();
   readonly #parent: ParentContainer | undefined;
   readonly #beingMade: Injectable[] = [];
+  readonly #abstract = new Set<Injectable>();
 
   constructor(parent: ParentContainer | undefined) {
     this.#parent = parent;
@@ -75,6 +76,7 @@ export class Container implements Registry, Resolver {
   /** Sees to it that tsyringe can build `injectable` and all that its constructor asks for, or says what is missing before anything is built. */
   #learn(injectable: Injectable, askedBy: readonly Class[]): void {
     const key = keyOf(injectable);
+    if (this.#abstract.has(injectable)) throw missing(injectable, askedBy);
     if (this.#services.isRegistered(key)) return;
     const parentKey = this.#parentKey(injectable);
     if (parentKey !== undefined) {
@@ -91,7 +93,9 @@ export class Container implements Registry, Resolver {
     if (this.#services.isRegistered(key, true)) return;
     tsyringeInjectable()(injectable as never);
     this.#services.register(key as never, { useClass: injectable as never }, { lifecycle: Lifecycle.ContainerScoped });
-    if (isEmpty(this.#services.resolve(key))) throw missing(injectable, askedBy);
+    if (!isEmpty(this.#services.resolve(key))) return;
+    this.#abstract.add(injectable);
+    throw missing(injectable, askedBy);
   }
 
   #learnConstructor(type: Class, askedBy: readonly Class[]): void {
