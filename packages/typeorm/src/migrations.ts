@@ -87,6 +87,12 @@ export function insertRecord(place: Place, { recordTable }: Migrations): string 
   return `insert into ${place.table(recordTable)} (owner, version, name) values (${values}) on conflict do nothing`;
 }
 
+/** Values: owner, version. */
+export function selectRecord(place: Place, { recordTable }: Migrations): string {
+  const [owner, version] = place.dialect === 'sqlite' ? ['?', '?'] : ['$1', '$2'];
+  return `select 1 from ${place.table(recordTable)} where owner = ${owner} and version = ${version}`;
+}
+
 // ── PostgreSQL ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 async function migratePostgres(dataSource: DataSource, migrations: Migrations): Promise<void> {

@@ -1,6 +1,6 @@
 import { SteppingError } from '@stepping/core';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { at, createRecordTable, insertRecord, type Migration, type Migrations } from './migrations.js';
+import { at, createRecordTable, insertRecord, type Migration, type Migrations, selectRecord } from './migrations.js';
 
 /** TypeORM wants a timestamp at the end of a migration's name, and applies in its order. */
 const FIRST_TIMESTAMP = 1_760_000_000_000;
@@ -19,6 +19,7 @@ function typeormMigration(migrations: Migrations, migration: Migration): new () 
       const place = at(runner.dataSource, migrations);
       if (place.schema !== undefined) await runner.createSchema(place.schema, true);
       await runner.query(createRecordTable(place, migrations));
+      if ((await runner.query(selectRecord(place, migrations), [migrations.owner, migration.version])).length > 0) return; // by runMigrations, before
       for (const statement of migration.statements(place)) await runner.query(statement);
       await runner.query(insertRecord(place, migrations), [migrations.owner, migration.version, migration.name]);
     }

@@ -1,0 +1,129 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, afterEach, beforeEach, expect, it } from '@jest/globals';
+import { nodeArgsFor, testService } from '@stepping/test-services';
+import { DataSource } from 'typeorm';
+import { steppingStoreMigrations, type TypeormStoreOptions } from '../src/index.js';
+import { aJob, openStore } from './a-store.js';
+import { dumpPostgres, dumpSqlite } from './dump-schema.js';
+
+const postgres = await testService('postgres');
+const folder = mkdtempSync(join(tmpdir(), 'stepping-schema-'));
+let files = 0;
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe('on SQLite', () => {
+  const options = async () => ({ type: 'better-sqlite3', database: join(folder, `${files++}.sqlite`) }) as const;
+  describeMigrations('sqlite', options, dumpSqlite);
+});
+
+postgres.describe('on PostgreSQL', () => {
+  const options = async () => ({ type: 'postgres', url: await postgres.database('schema') }) as const;
+  describeMigrations('postgres', options, dumpPostgres);
+
+  it('puts its tables where it is told to', async () => {
+    const dataSource = await new DataSource(await options()).initialize();
+    const store = openStore({ dataSource, schema: 'my "jobs"', tablePrefix: 'my_' });
+    await store.start();
+    await store.create([aJob({ gid: 'a' })]);
+    await store.stop();
+    expect(await dataSource.query('select gid from "my ""jobs""".my_job')).toEqual([{ gid: 'a' }]);
+    expect(await dumpPostgres(dataSource)).toBe('');
+    await dataSource.destroy();
+  });
+
+  it('starts without the right to change the schema when there is nothing to change', async () => {
+    const { url } = await options();
+    const dataSource = await new DataSource({ type: 'postgres', url }).initialize();
+    await openStore({ dataSource }).migrate();
+    const role = `worker_${Date.now()}`;
+    await dataSource.query(`create role ${role} login`);
+    await dataSource.query(`grant select, insert, update, delete on all tables in schema public to ${role}`);
+    const asWorker = new URL(url);
+    asWorker.username = role;
+    const limited = await new DataSource({ type: 'postgres', url: asWorker.href }).initialize();
+    const store = openStore({ dataSource: limited });
+    await store.start();
+    expect(await store.create([aJob({ gid: 'a' })])).toEqual([{ outcome: 'stored', lease: 1 }]);
+    await store.stop();
+
+    const elsewhere = openStore({ dataSource: limited, schema: 'public', tablePrefix: 'other_' }).start();
+    await expect(elsewhere).rejects.toMatchObject({ code: 'STORE_REFUSED', message: expect.stringContaining('Grant') });
+    await limited.destroy();
+    await dataSource.query(`drop owned by ${role}`);
+    await dataSource.query(`drop role ${role}`);
+    await dataSource.destroy();
+  });
+});
+
+function describeMigrations(
+  dialect: string,
+  options: () => Promise<TypeormStoreOptions['dataSource']['options']>,
+  dump: (dataSource: DataSource) => Promise<string>,
+): void {
+  const shipped = () => readFileSync(join(import.meta.dirname, `../schema/${dialect}.sql`), 'utf8');
+  let dataSource: DataSource;
+
+  beforeEach(async () => {
+    dataSource = await new DataSource(await options()).initialize();
+  });
+
+  afterEach(() => dataSource.destroy());
+
+  it('makes the schema that is shipped, at start', async () => {
+    const store = openStore({ dataSource });
+    await store.start();
+    await store.stop();
+    expect(await dump(dataSource)).toBe(shipped());
+  });
+
+  it('makes the same as TypeORM migrations, which migrate: false then takes', async () => {
+    const users = await new DataSource({ ...dataSource.options, migrations: steppingStoreMigrations() }).initialize();
+    await users.runMigrations();
+    await users.query('drop table migrations'); // of TypeORM itself
+    await users.destroy();
+    expect(await dump(dataSource)).toBe(shipped());
+    const store = openStore({ dataSource, migrate: false });
+    await store.start();
+    expect(await store.create([aJob({ gid: 'a' })])).toEqual([{ outcome: 'stored', lease: 1 }]);
+    await store.stop();
+  });
+
+  it('takes TypeORM migrations where it has migrated itself already', async () => {
+    await openStore({ dataSource }).migrate();
+    const users = await new DataSource({ ...dataSource.options, migrations: steppingStoreMigrations() }).initialize();
+    await users.runMigrations();
+    await users.query('drop table migrations');
+    await users.destroy();
+    expect(await dump(dataSource)).toBe(shipped());
+  });
+
+  it('with migrate: false, refuses a schema that is not there, and says what makes it', async () => {
+    const started = openStore({ dataSource, migrate: false }).start();
+    await expect(started).rejects.toMatchObject({ code: 'STORE_REFUSED', message: expect.stringContaining('stepping.migrate()') });
+    await openStore({ dataSource, migrate: false }).migrate();
+    const store = openStore({ dataSource, migrate: false });
+    await store.start();
+    await store.stop();
+  });
+
+  it('refuses a schema that a newer release has made', async () => {
+    await openStore({ dataSource }).migrate();
+    await dataSource.query(`insert into stepping_migration (owner, version, name) values ('store', 1000, 'Future')`);
+    await expect(openStore({ dataSource }).start()).rejects.toMatchObject({ code: 'STORE_REFUSED' });
+    await expect(openStore({ dataSource, migrate: false }).start()).rejects.toMatchObject({ code: 'STORE_REFUSED' });
+    await expect(openStore({ dataSource }).migrate()).rejects.toMatchObject({ code: 'STORE_REFUSED' });
+  });
+
+  it('is migrated once by four processes that start at the same time', async () => {
+    const script = join(import.meta.dirname, 'start-store.ts');
+    const start = () => promisify(execFile)(process.execPath, [...nodeArgsFor(script), JSON.stringify(dataSource.options)]);
+    await Promise.all([start(), start(), start(), start()]);
+    expect(await dump(dataSource)).toBe(shipped());
+    expect(await dataSource.query('select version from stepping_migration')).toEqual([{ version: 1 }]);
+  }, 60_000);
+}

@@ -1,0 +1,317 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from '@jest/globals';
+import { testService } from '@stepping/test-services';
+import { type ClaimedJob, type Save, type TransactionStore, WriteRefused } from '@stepping/tm-local';
+import { quoteName } from '@stepping/typeorm';
+import { DataSource } from 'typeorm';
+import { postgresStatements } from '../src/postgres/postgres-statements.js';
+import { aClaim, aJob, openStore } from './a-store.js';
+import { type TcpProxy, tcpProxy } from './tcp-proxy.js';
+
+const postgres = await testService('postgres');
+
+postgres.describe('typeormStore on PostgreSQL', () => {
+  let url: string;
+  let dataSource: DataSource;
+  let store: TransactionStore;
+
+  beforeAll(async () => {
+    url = await postgres.database();
+    dataSource = await new DataSource({ type: 'postgres', url }).initialize();
+    store = openStore({ dataSource });
+    await store.start();
+  });
+
+  beforeEach(async () => {
+    await dataSource.query('truncate stepping_job');
+  });
+
+  afterAll(async () => {
+    await store.stop();
+    await dataSource.destroy();
+  });
+
+  const aClaimedJob = async (gid: string): Promise<ClaimedJob> => {
+    await store.create([aJob({ gid })]);
+    const [claimed] = await store.claimDue(aClaim());
+    return claimed as ClaimedJob;
+  };
+
+  postgres.describe('plans', () => {
+    const planOf = async (statement: 'claimJobs' | 'claimJobsFrom' | 'saveJobs' | 'selectNextDue' | 'peekDue', values: string) => {
+      const runner = dataSource.createQueryRunner();
+      try {
+        await runner.query('begin');
+        await runner.query('set local plan_cache_mode = force_generic_plan');
+        await runner.query(`prepare planned as ${postgresStatements(quoteName('stepping_job'))[statement].text}`);
+        const lines: { 'QUERY PLAN': string }[] = await runner.query(`explain execute planned(${values})`);
+        return lines.map((line) => line['QUERY PLAN']).join('\n');
+      } finally {
+        await runner.query('rollback');
+        await runner.query('deallocate all');
+        await runner.release();
+      }
+    };
+
+    for (const analyzed of [false, true]) {
+      it(`find a hundred due jobs beside 100 000 finished ones by the index, ${analyzed ? 'analyzed' : 'without statistics'}`, async () => {
+        await dataSource.query(FINISHED_JOBS);
+        await store.create(Array.from({ length: 100 }, (_, i) => aJob({ gid: `due-${i}` })));
+        if (analyzed) await dataSource.query('vacuum analyze stepping_job');
+
+        for (const plan of [
+          await planOf('claimJobs', "'default', 100, 10000"),
+          await planOf('claimJobsFrom', "'default', 100, 10000, now()"),
+          await planOf('peekDue', "'default', now()"),
+          await planOf('selectNextDue', "array['default']"),
+        ]) {
+          expect(plan).toMatch(/Index (Only )?Scan using stepping_job_due/);
+          expect(plan).not.toContain('Seq Scan');
+        }
+        const save = await planOf(
+          'saveJobs',
+          'array[]::text[], array[]::bigint[], array[]::int[], array[]::int[], array[]::int2[], array[]::int2[], array[]::bigint[], array[]::text[], array[]::text[]',
+        );
+        expect(save).toContain('Index Scan using stepping_job_pkey');
+        expect(save).not.toContain('Seq Scan');
+      }, 60_000);
+    }
+  });
+
+  it('writes checkpoints without touching an index', async () => {
+    const own = await new DataSource({ type: 'postgres', url: await postgres.database('hot') }).initialize();
+    // The server counts a session's updates for sure when it ends: one store for what comes before, one for the checkpoints.
+    const [before, checkpoints] = [openStore({ dataSource: own }), openStore({ dataSource: own })];
+    await before.start();
+    await before.create(Array.from({ length: 100 }, (_, i) => aJob({ gid: `job-${i}` })));
+    const jobs = await before.claimDue(aClaim());
+    await before.stop();
+    const { hot } = await until(() => updatesOf(own, 100));
+
+    await checkpoints.start();
+    for (let step = 1; step <= 3; step++) await checkpoints.save(jobs.map((job) => checkpoint(job, step)));
+    await checkpoints.stop();
+    const after = await until(() => updatesOf(own, 400));
+    // A version that does not fit on its page goes elsewhere; that is rare.
+    expect(after.hot - hot).toBeGreaterThan(270);
+    await own.destroy();
+  });
+
+  it('says that nothing was written when the server refused a write', async () => {
+    const job = await aClaimedJob('a');
+    await dataSource.query('alter table stepping_job rename to elsewhere');
+    try {
+      await expect(store.save([checkpoint(job, 1)])).rejects.toBeInstanceOf(WriteRefused);
+      await expect(store.create([aJob({ gid: 'b' })])).rejects.toBeInstanceOf(WriteRefused);
+      await expect(store.extend([job], 10_000)).rejects.toBeInstanceOf(WriteRefused);
+    } finally {
+      await dataSource.query('alter table elsewhere rename to stepping_job');
+    }
+    expect(await store.save([checkpoint(job, 1)])).toEqual(new Set(['a']));
+  });
+
+  it('calls the outcome unknown when its connection is killed in the middle of a write, and works again at once', async () => {
+    const job = await aClaimedJob('a');
+    const runner = dataSource.createQueryRunner();
+    await runner.startTransaction();
+    await runner.query(`select 1 from stepping_job where gid = 'a' for update`);
+    const saved = store.save([checkpoint(job, 1)]).catch((error) => error);
+    await until(async () => (await dataSource.query(TERMINATE_WAITING)).length > 0);
+
+    const error = await saved;
+    expect(error).toBeInstanceOf(Error);
+    expect(error).not.toBeInstanceOf(WriteRefused);
+    expect(error.code).not.toBe('STORE_UNAVAILABLE');
+    await runner.rollbackTransaction();
+    await runner.release();
+    expect(await store.save([checkpoint(job, 1)])).toEqual(new Set(['a']));
+  });
+
+  it('opens its connections anew after all of them were lost while idle', async () => {
+    const job = await aClaimedJob('a');
+    await store.save([checkpoint(job, 1)]);
+    await dataSource.query(
+      'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
+    );
+    await until(async () => (await connectionsOf(dataSource)) === 1);
+    const verbs = [
+      () => store.save([checkpoint(job, 2)]),
+      () => store.extend([job], 10_000),
+      () => store.create([aJob({ gid: 'b' })]),
+      () => store.claimDue(aClaim()),
+      () => store.find('a'),
+    ];
+    for (const verb of verbs) await eventually(verb);
+  });
+
+  it('leaves no settings on the connections of the user', async () => {
+    expect(await dataSource.query('show plan_cache_mode')).toEqual([{ plan_cache_mode: 'auto' }]);
+    expect(await dataSource.query('show lock_timeout')).toEqual([{ lock_timeout: '0' }]);
+  });
+
+  it('takes no connection of the pool of the user', async () => {
+    const runners = Array.from({ length: 10 }, () => dataSource.createQueryRunner());
+    await Promise.all(runners.map((runner) => runner.connect()));
+    const job = await aClaimedJob('a');
+    expect(await store.save([checkpoint(job, 1)])).toEqual(new Set(['a']));
+    await Promise.all(runners.map((runner) => runner.release()));
+  });
+
+  it('needs neither the search path nor the settings of the role', async () => {
+    await dataSource.query('create schema other');
+    const role = new DataSource({
+      type: 'postgres',
+      url,
+      schema: 'jobs',
+      extra: { options: '-c search_path=other -c default_transaction_isolation=serializable -c datestyle=SQL,DMY -c timezone=Asia/Tokyo' },
+    });
+    await role.initialize();
+    const jobs = openStore({ dataSource: role });
+    await jobs.start();
+    const runner = role.createQueryRunner();
+    await runner.startTransaction('READ COMMITTED');
+    expect(await jobs.enlist?.({ kind: 'typeorm', handle: runner })?.create(aJob({ gid: 'a' }))).toEqual({ outcome: 'stored', lease: 1 });
+    await runner.commitTransaction();
+    await runner.release();
+    for (let i = 0; i < 3; i++) {
+      await jobs.create([aJob({ gid: `b${i}` })]);
+      expect((await jobs.claimDue(aClaim())).map(({ gid }) => gid)).toContain(`b${i}`);
+    }
+    expect(await role.query('select count(*)::int as jobs from jobs.stepping_job')).toEqual([{ jobs: 4 }]);
+    await jobs.stop();
+    await role.destroy();
+  });
+
+  it('passes a serialization failure of the transaction of the user on as it is', async () => {
+    const runner = dataSource.createQueryRunner();
+    await runner.startTransaction('REPEATABLE READ');
+    await runner.query('select 1 from stepping_job');
+    await store.create([aJob({ gid: 'a' })]);
+    const created = store.enlist?.({ kind: 'typeorm', handle: runner })?.create(aJob({ gid: 'a', instance: 'mine' }));
+    await expect(created).rejects.toMatchObject({ driverError: { code: '40001' } });
+    await runner.rollbackTransaction();
+    await runner.release();
+  });
+
+  it('answers "locked" when the transaction of the user has a lock timeout of its own', async () => {
+    const [holder, waiter] = [dataSource.createQueryRunner(), dataSource.createQueryRunner()];
+    await holder.startTransaction();
+    await store.enlist?.({ kind: 'typeorm', handle: holder })?.create(aJob({ gid: 'a' }));
+    await waiter.startTransaction();
+    await waiter.query("set local lock_timeout = '20ms'");
+    expect(await store.enlist?.({ kind: 'typeorm', handle: waiter })?.create(aJob({ gid: 'a', instance: 'other' }))).toEqual({
+      outcome: 'locked',
+    });
+    for (const runner of [holder, waiter]) {
+      await runner.rollbackTransaction();
+      await runner.release();
+    }
+  });
+
+  postgres.describe('behind a network that fails', () => {
+    let proxy: TcpProxy;
+    let far: DataSource;
+    let farStore: TransactionStore;
+
+    beforeEach(async () => {
+      proxy = await tcpProxy(url);
+      far = await new DataSource({ type: 'postgres', url: proxy.url, poolErrorHandler: () => {} }).initialize();
+      farStore = openStore({ dataSource: far });
+      await farStore.start();
+    });
+
+    afterEach(async () => {
+      await farStore.stop();
+      await proxy.close();
+      await far.destroy();
+    });
+
+    it('gives up renewing leases after a third of the lease when no answer comes, and works again when the network does', async () => {
+      const job = await aClaimedJob('a');
+      expect(await farStore.extend([job], 900)).toEqual(new Set(['a']));
+      proxy.swallowAnswers();
+      const began = performance.now();
+      const error = await farStore.extend([job], 900).catch((error) => error);
+      expect(performance.now() - began).toBeLessThan(900);
+      expect(error).toBeInstanceOf(Error);
+      expect(error).not.toBeInstanceOf(WriteRefused);
+      proxy.heal();
+      expect(await farStore.extend([job], 900)).toEqual(new Set(['a']));
+    });
+
+    it('tells a write that was sent from one that was not', async () => {
+      const job = await aClaimedJob('a');
+      await farStore.save([checkpoint(job, 1)]);
+      await dataSource.query('begin');
+      const runner = dataSource.createQueryRunner();
+      await runner.startTransaction();
+      await runner.query(`select 1 from stepping_job where gid = 'a' for update`);
+      const sent = farStore.save([checkpoint(job, 2)]).catch((error) => error);
+      await until(async () => (await dataSource.query(WAITING)).length > 0);
+      proxy.cut();
+      expect((await sent).code).not.toBe('STORE_UNAVAILABLE');
+      expect(await sent).not.toBeInstanceOf(WriteRefused);
+      await expect(farStore.save([checkpoint(job, 2)])).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+      await runner.rollbackTransaction();
+      await runner.release();
+      proxy.heal();
+    });
+
+    it('does not start without its server, and says so', async () => {
+      const other = openStore({ dataSource: far });
+      proxy.cut();
+      await expect(other.start()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+      proxy.heal();
+    });
+  });
+
+  it('hears of due jobs again after its connection was lost', async () => {
+    let heard = 0;
+    const stop = store.onDue?.(() => heard++);
+    await until(() => heard > 0);
+    const [{ pid }] = await until(async () =>
+      dataSource.query(`select pid from pg_stat_activity where query like 'listen "stepping_due_%' and datname = current_database()`),
+    );
+    await dataSource.query('select pg_terminate_backend($1)', [pid]);
+    const before = heard;
+    await until(() => heard > before);
+    stop?.();
+  });
+});
+
+function checkpoint({ gid, lease }: { gid: string; lease: number }, step: number): Save {
+  return { gid, lease, step, attempt: 1, status: 'submitted', giveUp: false, dueInMs: undefined, queue: undefined, error: undefined };
+}
+
+/** Waits for a condition; answers what it was met by. */
+async function until<R>(condition: () => R | Promise<R>): Promise<NonNullable<R>> {
+  for (;;) {
+    const met = await condition();
+    if (Array.isArray(met) ? met.length > 0 : met) return met as NonNullable<R>;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/** Calls it again once, as everybody who uses the store does: the first one may meet the end of a connection. */
+async function eventually(call: () => Promise<unknown>): Promise<void> {
+  await call().catch(call);
+}
+
+/** Once there were so many. */
+async function updatesOf(dataSource: DataSource, all: number): Promise<{ hot: number } | undefined> {
+  const [now] = await dataSource.query(
+    `select n_tup_upd::int as all, n_tup_hot_upd::int as hot from pg_stat_user_tables where relname = 'stepping_job'`,
+  );
+  return now.all === all ? now : undefined;
+}
+
+async function connectionsOf(dataSource: DataSource): Promise<number> {
+  const [{ n }] = await dataSource.query('select count(*)::int as n from pg_stat_activity where datname = current_database()');
+  return n;
+}
+
+const WAITING = `select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+const TERMINATE_WAITING = `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+
+const FINISHED_JOBS = `
+  insert into stepping_job (gid, lease, created_at, finished_at, step, attempt, status, held, instance, queue, steps)
+  select 'done-' || i, 1, now(), now(), 3, 1, 2, 0, 'done', 'default', '{"v":1,"steps":[{"n":"first"}]}' from generate_series(1, 100000) i`;

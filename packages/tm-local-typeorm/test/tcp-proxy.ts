@@ -1,0 +1,67 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+
+/** Stands between a client and its server, and fails as networks do. */
+export interface TcpProxy {
+  /** The URL of the server, through the proxy. */
+  readonly url: string;
+  /** What comes from the server is held back from now on; what goes to it still arrives. */
+  swallowAnswers(): void;
+  /** From now on all is well again, for new connections. */
+  heal(): void;
+  /** Ends all connections without a word, and refuses new ones. */
+  cut(): void;
+  close(): Promise<void>;
+}
+
+export async function tcpProxy(target: string): Promise<TcpProxy> {
+  const { hostname, port } = new URL(target);
+  const sockets = new Set<Socket>();
+  let swallowing = false;
+  let refusing = false;
+
+  const server = createServer((client) => {
+    if (refusing) {
+      client.destroy();
+      return;
+    }
+    const upstream = connect(Number(port), hostname);
+    for (const socket of [client, upstream]) {
+      sockets.add(socket);
+      socket.on('error', () => {});
+      socket.on('close', () => {
+        client.destroy();
+        upstream.destroy();
+        sockets.delete(socket);
+      });
+    }
+    client.pipe(upstream);
+    upstream.on('data', (data) => {
+      if (!swallowing) client.write(data);
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+
+  const cut = () => {
+    refusing = true;
+    for (const socket of sockets) socket.destroy();
+  };
+  const url = new URL(target);
+  url.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return {
+    url: url.href,
+    swallowAnswers: () => {
+      swallowing = true;
+    },
+    heal: () => {
+      swallowing = false;
+      refusing = false;
+    },
+    cut,
+    close: async () => {
+      cut();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
