@@ -3,7 +3,7 @@ import type { Job, JobOptions, StartedJob } from './job.js';
 import { alreadyStarted, type DraftRules, JobDraft } from './job-draft.js';
 import { inDoubt } from './job-errors.js';
 import type { Lifecycle } from './lifecycle.js';
-import type { NewJob, TransactionManager } from './transaction-manager.js';
+import type { TransactionManager } from './transaction-manager.js';
 
 /** What a job needs of its app to be started. */
 export interface StartingApp extends DraftRules {
@@ -18,8 +18,6 @@ export interface StartingApp extends DraftRules {
 export class PlainJob extends JobDraft implements Job {
   readonly #app: StartingApp;
   #state: 'draft' | 'starting' | 'failed' | 'started' = 'draft';
-  // Kept after a start whose outcome nobody knows: a repeat is the very same write, with the same instance (R7).
-  #job: NewJob | undefined;
 
   constructor(options: JobOptions, app: StartingApp) {
     super(options, app);
@@ -46,8 +44,8 @@ export class PlainJob extends JobDraft implements Job {
 
   async #store(): Promise<StartedJob> {
     const { gid, tenant } = this;
-    this.#job ??= { ...(await this.seal()), tenant, db: undefined };
-    const answer = await this.#app.tm.start(this.#job);
+    // The instance is that of the object: a repeat after a lost answer is the very same write (R7).
+    const answer = await this.#app.tm.start({ ...(await this.seal()), tenant, db: undefined });
     if (answer.outcome === 'in-doubt') throw inDoubt(gid);
     if (answer.outcome === 'stored') this.#app.events.emit('job.submitted', { gid, tenant });
     return { gid, status: answer.status, duplicate: answer.outcome === 'duplicate' };
