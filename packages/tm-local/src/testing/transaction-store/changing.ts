@@ -2,7 +2,21 @@ import assert from 'node:assert/strict';
 import type { Change, ChangeAnswer, CreateJob, StoredStatus } from '../../transaction-store.js';
 import { assertBetween, type Bench, describe, it } from './bench.js';
 import { leavesAlone } from './creating.js';
-import { aJob, aJobThatIs, aPreparedJob, checkpoint, claim, claimed, createOne, fail, finish, gidsOf, keyOf, stored } from './rows.js';
+import {
+  aFullBatch,
+  aJob,
+  aJobThatIs,
+  aPreparedJob,
+  checkpoint,
+  claim,
+  claimed,
+  createOne,
+  fail,
+  finish,
+  gidsOf,
+  keyOf,
+  stored,
+} from './rows.js';
 
 const STATUSES: readonly StoredStatus[] = ['prepared', 'submitted', 'succeeded', 'rolled-back', 'failed', 'cancelled', 'purging'];
 const nothingElse = { queue: undefined, dueInMs: 0, held: false, error: undefined } as const;
@@ -182,8 +196,8 @@ export function describeChanging(bench: Bench): void {
       assert.deepEqual(await bench.store.change([]), []);
     });
 
-    it('submits a thousand at once', async () => {
-      const jobs = Array.from({ length: 1_000 }, () => aPreparedJob());
+    it('submits a full batch at once', async () => {
+      const jobs = aFullBatch(bench.store, aPreparedJob);
       await bench.store.create(jobs);
       const answers = await bench.store.change(jobs.map(VERBS.submit));
       assert.deepEqual(

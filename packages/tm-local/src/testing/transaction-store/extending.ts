@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { assertBetween, type Bench, describe, it } from './bench.js';
 import { leavesAlone } from './creating.js';
-import { aJob, checkpoint, claim, claimed, finish, gidsOf, HOUR_MS, handBack, keyOf, retry, stored } from './rows.js';
+import { aFullBatch, aJob, checkpoint, claim, claimed, finish, gidsOf, HOUR_MS, handBack, keyOf, retry, stored } from './rows.js';
 
 export function describeExtending(bench: Bench): void {
   const held = async () => claimed(bench.store, await stored(bench.store, aJob()));
@@ -62,7 +62,7 @@ export function describeExtending(bench: Bench): void {
     });
 
     it('answers each of a batch by itself', async () => {
-      await bench.store.create(Array.from({ length: 1_000 }, () => aJob()));
+      await bench.store.create(aFullBatch(bench.store));
       const jobs = [...(await claim(bench.store))].sort((a, b) => (a.gid < b.gid ? -1 : 1));
       const lost = new Set(jobs.filter((_, i) => i % 100 === 7));
       const answer = await bench.store.extend(

@@ -76,7 +76,7 @@ export function describeOperating(bench: Bench): void {
 
     it('fills a page also when few rows fit the filter', async () => {
       await bench.store.create(
-        Array.from({ length: 300 }, (_, i) => aJob(i % 100 === 50 ? { steps: '{"v":1,"steps":[{"n":"rare"}]}' } : {})),
+        Array.from({ length: 250 }, (_, i) => aJob(i % 80 === 50 ? { steps: '{"v":1,"steps":[{"n":"rare"}]}' } : {})),
       );
       const first = await list({ step: 'rare', limit: 2 });
       assert.equal(first.length, 2);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { MemoryDatabase } from '../../memory-database.js';
-import type { Change, ClaimedJob, CreateJob, Lease, Save, StoredJob, StoredStatus, TransactionStore } from '../../transaction-store.js';
+import type { Change, CreateJob, Lease, Save, StoredJob, StoredStatus, TransactionStore } from '../../transaction-store.js';
 import { memoryHarness } from '../memory-harness.js';
 import { virtualClock } from '../virtual-clock.js';
 import { type Bench, describe, it } from './bench.js';
@@ -8,6 +8,7 @@ import {
   aJob,
   aPreparedJob,
   checkpoint,
+  claimedUntilEmpty,
   countAttempt,
   fail,
   finish,
@@ -93,15 +94,13 @@ async function aCall(model: TransactionStore, random: Random, gids: readonly str
     }
     case 2:
     case 3: {
-      const claim = { queue: random.pick(['default', 'default', 'other', '~db/memory/orders']), limit: 100, leaseMs: HOUR_MS };
-      // Until nothing is left: a claim may pass over what turned up late, but an empty one has looked at everything.
+      const queue = random.pick(['default', 'default', 'other', '~db/memory/orders']);
       const run = async (store: TransactionStore) => {
-        const claimed: ClaimedJob[] = [];
-        for (let batch = await store.claimDue(claim); batch.length > 0; batch = await store.claimDue(claim)) claimed.push(...batch);
+        const claimed = await claimedUntilEmpty(store, queue);
         remember(claimed);
         return byGid(claimed.map(({ ageMs: _, ...job }) => job));
       };
-      return ['claimDue', [claim], run];
+      return ['claimDue', [queue], run];
     }
     case 4:
     case 5: {

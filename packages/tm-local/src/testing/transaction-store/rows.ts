@@ -90,6 +90,11 @@ async function saved(bench: Bench, save: Save): Promise<void> {
   assert.deepEqual(await bench.store.save([save]), new Set([save.gid]));
 }
 
+/** As many jobs as one call of the store may have. */
+export function aFullBatch(store: TransactionStore, job: () => CreateJob = aJob): CreateJob[] {
+  return Array.from({ length: store.maxBatch ?? 1_000 }, job);
+}
+
 /** Claims from a queue, by default for a minute and all that is due. */
 export function claim(
   store: TransactionStore,
@@ -103,6 +108,17 @@ export async function claimed(store: TransactionStore, job: { gid: string; queue
   const jobs = await claim(store, { queue: job.queue, leaseMs });
   assert.deepEqual(gidsOf(jobs), [job.gid]);
   return jobs[0] as ClaimedJob;
+}
+
+/** Claims from a queue for an hour until nothing is left: one claim may pass over older rows as long as it gives younger ones. */
+export async function claimedUntilEmpty(store: TransactionStore, queue = 'default'): Promise<readonly ClaimedJob[]> {
+  const all: ClaimedJob[] = [];
+  for (;;) {
+    const jobs = await claim(store, { queue, limit: 100, leaseMs: HOUR_MS });
+    if (jobs.length === 0) return all;
+    all.push(...jobs);
+    assert.ok(all.length < 10_000, 'Claims give the same jobs again and again.');
+  }
 }
 
 /** Sorted, since a claim answers in no order. */
