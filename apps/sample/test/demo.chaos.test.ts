@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,6 +32,18 @@ describe('The demo on SQLite', () => {
     demo.child.kill('SIGKILL');
     for (const url of urls) await untilClosed(new URL(url));
     rmSync(directory, { recursive: true, force: true });
+  });
+
+  it('makes its orders of the lines that it is given', async () => {
+    const lines = fileWith([{ sku: 'only-this', quantity: 3, unitPrice: 5 }]);
+    const { exitCode, output } = await runScript('../src/demo/demo.ts', ['--orders', '10', '--kills', '0', '--lines', lines]);
+    expect({ exitCode, output }).toEqual({ exitCode: 0, output: expect.stringMatching(/^ {2}orders placed +9$/m) });
+  });
+
+  it('says what is wrong with the lines that it is given', async () => {
+    const lines = fileWith([{ sku: 'tea', quantity: 3, unitPrice: 5.5 }]);
+    const { exitCode, output } = await runScript('../src/demo/demo.ts', ['--lines', lines]);
+    expect({ exitCode, output }).toEqual({ exitCode: 2, output: expect.stringContaining('[0].unitPrice') });
   });
 
   it('says what is wrong with its arguments', async () => {
@@ -75,6 +87,12 @@ function expectAllIsWell({ exitCode, output }: { exitCode: number | null; output
 
 function demo(args: readonly string[] = [], env: Record<string, string> = {}) {
   return runScript('../src/demo/demo.ts', ['--orders', '60', '--kills', '2', ...args], env);
+}
+
+function fileWith(lines: object[]): string {
+  const file = join(mkdtempSync(join(tmpdir(), 'stepping-lines-')), 'lines.json');
+  writeFileSync(file, JSON.stringify(lines));
+  return file;
 }
 
 /** Where the servers of a demo listen, by their logs. */

@@ -13,8 +13,10 @@ import { printReport } from './report.js';
 const options = readOptions(process.argv.slice(2));
 const directory = mkdtempSync(join(tmpdir(), 'stepping-demo-'));
 const processes = new Processes(directory);
+let interrupted = false;
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, async () => {
+    interrupted = true;
     await processes.end();
     rmSync(directory, { recursive: true, force: true });
     process.exit(130);
@@ -36,11 +38,12 @@ async function run(): Promise<boolean> {
     passed = findings.problems.length === 0;
     if (passed) await databases.remove();
   } catch (error) {
-    console.error(`\nThe demo failed: ${(error as Error).message}`);
+    if (!interrupted) console.error(`\nThe demo failed: ${(error as Error).message}`);
   }
   await processes.end();
+  if (interrupted) return false;
   if (passed) rmSync(directory, { recursive: true, force: true });
-  else console.error(`\nDatabases, ledger, mailbox and logs are kept in ${directory}\nThe same again: pnpm demo ${argumentsOf(options)}`);
+  else console.error(`\nDatabases, ledger, mailbox and logs are kept in ${directory}\nThe same again: pnpm demo ${sameArguments()}`);
   return passed;
 }
 
@@ -49,6 +52,8 @@ function describeDatabases({ db, twoDatabases }: DemoOptions): string {
   return twoDatabases ? `orders and jobs in two ${kind} databases` : `one ${kind} database`;
 }
 
-function argumentsOf({ db, twoDatabases, orders, kills, seed }: DemoOptions): string {
-  return `--db ${db}${twoDatabases ? ' --two-databases' : ''} --orders ${orders} --kills ${kills} --seed ${seed}`;
+/** Those of this run, with the seed that was drawn. */
+function sameArguments(): string {
+  const args = process.argv.slice(2);
+  return [...args, ...(args.some((arg) => arg.startsWith('--seed')) ? [] : ['--seed', options.seed])].join(' ');
 }

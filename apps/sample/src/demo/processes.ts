@@ -34,6 +34,7 @@ const preload = new URL(`./end-with-parent${extension}`, import.meta.url).href;
 export class Processes {
   readonly #directory: string;
   readonly #running = new Set<ChildProcess>();
+  #ending: Promise<void> | undefined;
   readonly #unexpectedEnd = Promise.withResolvers<never>();
 
   constructor(directory: string) {
@@ -47,6 +48,7 @@ export class Processes {
   }
 
   async start({ name, script, args = [], env = {} }: StartOptions): Promise<Server> {
+    if (this.#ending) throw new Error(`${name} is not started any more: the demo ends.`);
     const path = fileURLToPath(new URL(`../${script}${extension}`, import.meta.url));
     const child = spawn(process.execPath, [...process.execArgv, '--import', preload, path, ...args], {
       env: { ...process.env, ...env },
@@ -69,7 +71,7 @@ export class Processes {
 
     const url = await this.#listening(child, name, ended);
     void ended.then((how) => {
-      if (!expected) this.#unexpectedEnd.reject(new Error(`${name} ended by itself (${how}).\n${this.tail(name)}`));
+      if (!expected && !this.#ending) this.#unexpectedEnd.reject(new Error(`${name} ended by itself (${how}).\n${this.tail(name)}`));
     });
     return {
       name,
@@ -84,16 +86,17 @@ export class Processes {
     };
   }
 
-  /** Ends whatever still runs. */
-  async end(): Promise<void> {
-    await Promise.all(
+  /** Ends whatever still runs; nothing starts any more. */
+  end(): Promise<void> {
+    this.#ending ??= Promise.all(
       [...this.#running].map((child) => {
         const ended = new Promise((resolve) => child.once('close', resolve));
         child.kill('SIGTERM');
         const timer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
         return ended.then(() => clearTimeout(timer));
       }),
-    );
+    ).then(() => {});
+    return this.#ending;
   }
 
   /** The last lines that a process wrote. */

@@ -10,15 +10,17 @@ interface Service {
 }
 const services = new URL('../../../../test/services/postgres.mjs', import.meta.url).href;
 const { postgres } = (await import(services)) as { postgres: Service };
-const server = await postgres.start(options.directory);
-if (server === undefined) throw new Error(`There is no PostgreSQL to start. ${postgres.hint}`);
+const starting = postgres.start(options.directory);
+// Heard from now on: it must not be left behind half started.
+const stop = async () => (await starting)?.stop();
+process.once('SIGTERM', () => void stop().finally(() => process.exit()));
 
-let stopping: Promise<void> | undefined;
-for (const ending of ['SIGTERM', 'SIGINT', 'disconnect'] as const) {
-  process.once(ending, async () => {
-    stopping ??= server.stop();
-    await stopping;
-    process.exit();
-  });
+const server = await starting;
+if (server === undefined) throw new Error(`There is no PostgreSQL to start. ${postgres.hint}`);
+try {
+  console.log(`listening on ${await server.createDatabase('shop')}`);
+} catch (error) {
+  console.error(error);
+  await stop();
+  process.exit(1);
 }
-console.log(`listening on ${await server.createDatabase('shop')}`);
