@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it, jest } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { testService } from '@stepping/test-services';
 import { runScript, spawnScript } from './start-script.js';
 
@@ -11,6 +11,12 @@ const postgres = await testService('postgres');
 
 // Two kills, each followed by a lease that must run out, on a busy machine.
 jest.setTimeout(120_000);
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'stepping-demo-test-'));
+});
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
 describe('The demo on SQLite', () => {
   it('loses, doubles and mixes up nothing although the shop is killed', async () => {
@@ -22,7 +28,6 @@ describe('The demo on SQLite', () => {
   });
 
   it('leaves no process behind when it is killed itself', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'stepping-demo-test-'));
     const demo = spawnScript('../src/demo/demo.ts', [], { TMPDIR: directory });
     let urls: string[] = [];
     while (urls.length < 3) {
@@ -31,7 +36,6 @@ describe('The demo on SQLite', () => {
     }
     demo.child.kill('SIGKILL');
     for (const url of urls) await untilClosed(new URL(url));
-    rmSync(directory, { recursive: true, force: true });
   });
 
   it('makes its orders of the lines that it is given', async () => {
@@ -90,7 +94,7 @@ function demo(args: readonly string[] = [], env: Record<string, string> = {}) {
 }
 
 function fileWith(lines: object[]): string {
-  const file = join(mkdtempSync(join(tmpdir(), 'stepping-lines-')), 'lines.json');
+  const file = join(directory, 'lines.json');
   writeFileSync(file, JSON.stringify(lines));
   return file;
 }
