@@ -10,7 +10,7 @@ import { Checks } from './release-check/checks.mjs';
 import { publishAll, publishedPackages, workingCopy } from './release-check/publish.mjs';
 import { jestSettings, programsOf } from './release-check/readme.mjs';
 import { startRegistry } from './release-check/registry.mjs';
-import { checkProgram } from './release-check/user-folder.mjs';
+import { checkPrograms } from './release-check/user-folder.mjs';
 
 const root = join(import.meta.dirname, '..');
 const work = mkdtempSync(join(tmpdir(), 'stepping-release-'));
@@ -33,14 +33,7 @@ try {
       programs = programsOf(copy, packages);
       settings = jestSettings(join(copy, 'docs/testing.md'));
     });
-    for (const [index, program] of programs.entries()) {
-      await checkProgram(checks, program, {
-        folder: join(work, `user-${index}`),
-        registry,
-        settings,
-        names: packages.map(({ name }) => name),
-      });
-    }
+    if (settings) await checkPrograms(checks, programs, { folder: join(work, 'users'), registry, settings });
   }
 } finally {
   await registry.stop();
