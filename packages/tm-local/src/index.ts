@@ -2,6 +2,8 @@ export { Clock, systemClock } from './clock.js';
 export type { JobRun } from './job-run.js';
 export type { LocalTmOptions } from './local-tm.js';
 export { LocalEngine, localTm } from './local-tm.js';
+export type { MemoryDatabase } from './memory-database.js';
+export type { MemoryStorePlugin } from './memory-store.js';
 export { memoryStore } from './memory-store.js';
 export type { ProcessorPlugin, StorePlugin } from './plugins.js';
 export { Store } from './plugins.js';

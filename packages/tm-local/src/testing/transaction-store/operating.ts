@@ -25,7 +25,7 @@ export function describeOperating(bench: Bench): void {
       assert.deepEqual(await list(), sorted);
 
       const pages: string[][] = [];
-      for (let cursor: string | undefined; ; cursor = pages.at(-1)?.at(-1)) {
+      for (let cursor: string | undefined; pages.length < 5; cursor = pages.at(-1)?.at(-1)) {
         const page = await list({ limit: 4, cursor });
         if (page.length === 0) break;
         pages.push(page);
