@@ -74,6 +74,21 @@ for (const database of [sqlite, postgres]) {
       expect(await errorOf(twice.start())).toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringMatching(/"default"/) });
     });
 
+    it('takes a barrier that is not there, although it was inserted, for no answer', async () => {
+      const dataSource = await keep(database.open());
+      const stepping = await started({ use: [typeormDb({ dataSource })] });
+      const swallow =
+        database === postgres
+          ? [
+              `create function swallow() returns trigger language plpgsql as 'begin return null; end'`,
+              'create trigger swallow before insert on stepping_barrier for each row execute function swallow()',
+            ]
+          : ['create trigger swallow before insert on stepping_barrier begin select raise(ignore); end'];
+      for (const statement of swallow) await dataSource.query(statement);
+      const provider = stepping.resolve(DbProviders).all()[0];
+      expect(await provider?.resolveInDoubt('g', 'i', { provider: 'typeorm', name: 'default' })).toBe('unknown');
+    });
+
     it('does not know a question it cannot ask', async () => {
       const dataSource = await keep(database.open());
       const stepping = await started({ use: [typeormDb({ dataSource })] });

@@ -354,8 +354,9 @@ async function commit(transaction: DbTransaction): Promise<void> {
 
 /** The connection of an ended transaction may need a moment to be gone on the server. */
 async function untilDecided(ask: () => Promise<InDoubtAnswer>): Promise<InDoubtAnswer> {
+  const deadline = performance.now() + BOUND_MS;
   for (;;) {
     const answer = await ask();
-    if (answer !== 'unknown') return answer;
+    if (answer !== 'unknown' || performance.now() > deadline) return answer;
   }
 }
