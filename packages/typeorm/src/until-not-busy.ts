@@ -3,8 +3,8 @@ import { isBusy } from './database-error.js';
 
 /** First wait; it doubles up to {@link MAX_WAIT_MS}. Unit: ms. */
 const MIN_WAIT_MS = 1;
-/** Others hold the lock of the file for a commit, some milliseconds; longer waits would only lose it to a third. Unit: ms. */
-const MAX_WAIT_MS = 25;
+/** Others hold the lock of the file for a commit, some milliseconds, and a busy process leaves it free for as short (see the store's writer): longer waits would miss that. Unit: ms. */
+const MAX_WAIT_MS = 5;
 
 /**
  * Runs a statement that needs the lock of a SQLite file, again and again while another connection or process has it. It waits without blocking the event

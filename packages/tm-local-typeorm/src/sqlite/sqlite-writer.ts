@@ -1,10 +1,16 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SteppingError, type Turns } from '@stepping/core';
 import { WriteRefused } from '@stepping/tm-local';
 import { isBusy, isDefiniteRefusal, type SqliteConnection, type SqliteStatement, untilNotBusy } from '@stepping/typeorm';
 
 /** How long another process may hold the file's lock before a write is given up. Unit: ms. */
 const BUSY_TIMEOUT_MS = 5_000;
+
+/** After writing for so long without a break… Unit: ms. */
+const MAX_UNBROKEN_MS = 100;
+/** …the lock is left free for so long: other processes can only try now and then, and would never get it. Unit: ms. */
+const BREAK_MS = 5;
 
 // A turn that the caller of a write holds is the caller's, not the writer's: writes run outside of any call.
 const outsideOfAnyCall = AsyncLocalStorage.snapshot();
@@ -16,6 +22,8 @@ const outsideOfAnyCall = AsyncLocalStorage.snapshot();
 export class SqliteWriter {
   readonly turns: Turns;
   readonly #connection: SqliteConnection;
+  #unbrokenSince = 0;
+  #lastEnd = 0;
   readonly #statements = new Map<string, SqliteStatement>();
 
   constructor(deps: { connection: SqliteConnection; turns: Turns }) {
@@ -57,11 +65,23 @@ export class SqliteWriter {
         if (givenUp) return; // nothing is written after the caller was told so
         clearTimeout(timer);
         const busyTimeoutMs = deadline === undefined ? BUSY_TIMEOUT_MS : deadline - performance.now();
+        const began = performance.now();
         resolve(await untilNotBusy(() => this.#transaction(work), busyTimeoutMs));
+        await this.#letOthersIn(began);
       }),
     );
     turn.catch((error) => reject(isBusy(error) ? this.#unavailable(error) : error));
     return promise;
+  }
+
+  async #letOthersIn(began: number): Promise<void> {
+    // Less than a break between two writes is none.
+    if (began - this.#lastEnd > BREAK_MS) this.#unbrokenSince = began;
+    if (performance.now() - this.#unbrokenSince > MAX_UNBROKEN_MS) {
+      await sleep(BREAK_MS);
+      this.#unbrokenSince = performance.now();
+    }
+    this.#lastEnd = performance.now();
   }
 
   #transaction<R>(work: () => R): R {
