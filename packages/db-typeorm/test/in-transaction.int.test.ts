@@ -147,6 +147,46 @@ for (const database of [sqlite, sqliteWithoutWal, postgres]) {
       expect(await orders(dataSource)).toHaveLength(1);
     });
 
+    it('lets an open body finish when stop() is called, and its job is kept', async () => {
+      const { dataSource, stepping } = await openApp();
+      const go = Promise.withResolvers<void>();
+      const open = Promise.withResolvers<void>();
+      const heard: string[] = [];
+      stepping.on('job.submitted', ({ gid }) => heard.push(gid));
+      const done = inTransaction(stepping, dataSource, async ({ manager, job }) => {
+        open.resolve();
+        await go.promise;
+        await place(manager);
+        return job.addStep(sendMail, { order: 1 }).gid;
+      });
+      await open.promise;
+      const stopped = stepping.stop();
+      go.resolve();
+      expect(heard).toEqual([]);
+      const gid = await done;
+      await stopped;
+      expect(heard).toEqual([gid]);
+      expect(await orders(dataSource)).toHaveLength(1);
+    });
+
+    it('does not keep stop() from ending when a body does not, and tells that body the truth', async () => {
+      const { dataSource, stepping } = await openApp();
+      const go = Promise.withResolvers<void>();
+      const open = Promise.withResolvers<void>();
+      const done = inTransaction(stepping, dataSource, async ({ manager, job }) => {
+        await place(manager, 'before');
+        open.resolve();
+        await go.promise;
+        await place(manager, 'after');
+        job.addStep(sendMail, { order: 1 });
+      });
+      await open.promise;
+      await stepping.stop({ drainTimeoutMs: 0 });
+      go.resolve();
+      await errorOf(done);
+      expect(await orders(dataSource)).toEqual([]);
+    });
+
     it('refuses a gid that is none, and gives the connection back', async () => {
       const { dataSource, stepping } = await openApp();
       expect(await errorOf(inTransaction(stepping, { gid: 'a b' }, async () => {}))).toMatchObject({ code: 'GID_INVALID' });
