@@ -189,7 +189,8 @@ export class DemoRun {
       if (this.#jobs.failed > 0) {
         throw new Error(`${this.#jobs.failed} jobs failed for good, which no job of the demo should.\n${this.#processes.tail('shop')}`);
       }
-      const to = `${this.#answers.length} orders answered, ${JSON.stringify(this.#jobs)}`;
+      const { succeeded, submitted, prepared } = this.#jobs;
+      const to = `${this.#answers.length} orders answered, ${succeeded} jobs finished, ${submitted} under way, ${prepared} prepared`;
       if (to !== moved.to) moved = { at: Date.now(), to };
       if (Date.now() - moved.at > STANDSTILL_MS) {
         throw new Error(`Nothing moved for ${STANDSTILL_MS / 1_000} s: ${to}.\n${this.#processes.tail('shop')}`);

@@ -1,11 +1,11 @@
-import fastify from 'fastify';
+import { fastify, LogController } from 'fastify';
 import { config } from './config.js';
 import { closeDatabases, openDatabases } from './databases.js';
 import { orderRoutes } from './orders.js';
 import { logSteps } from './step-log.js';
 import { wireStepping } from './stepping.js';
 
-const app = fastify({ logger: { level: config.logLevel }, disableRequestLogging: true });
+const app = fastify({ logger: { level: config.logLevel }, logController: new LogController({ disableRequestLogging: true }) });
 const stepping = wireStepping(app.log);
 
 app.get('/health', async () => ({ role: config.role, jobs: await stepping.jobs.stats() }));
