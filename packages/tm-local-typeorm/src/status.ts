@@ -45,3 +45,6 @@ export function countsByStatus(counts: ReadonlyMap<number, number>): Record<JobS
     cancelled: count('cancelled'),
   };
 }
+
+/** Mask of the statuses whose rows have a `due_at`. */
+export const UNFINISHED = (1 << PREPARED) | (1 << SUBMITTED);

@@ -108,6 +108,17 @@ describe('typeormStore on SQLite', () => {
     expect((await store.extend(claimed, 10_000)).size).toBe(600);
   });
 
+  it('finds what is to be purged, and counts, all over a table that it reads in parts', async () => {
+    await dataSource.query(OLD_JOBS);
+    expect((await store.stats()).succeeded).toBe(60_000);
+    const purge = { finishedMsAgo: 3_600_000, failedMsAgo: 3_600_000, limit: 500 };
+    let purged = 0;
+    for (let jobs = await store.startPurge(purge); jobs.length > 0; jobs = await store.startPurge(purge))
+      purged += await store.finishPurge(jobs);
+    expect(purged).toBe(2_000);
+    expect((await store.stats()).succeeded).toBe(58_000);
+  });
+
   it('refuses a database in memory', async () => {
     const memory = await new DataSource({ type: 'better-sqlite3', database: ':memory:' }).initialize();
     await expect(openStore({ dataSource: memory }).start()).rejects.toMatchObject({ code: 'STORE_REFUSED' });
@@ -141,6 +152,13 @@ describe('typeormStore on SQLite', () => {
     await expect(openStore({ dataSource }).save([])).rejects.toMatchObject({ code: 'NOT_STARTED' });
   });
 });
+
+/** 2 000 of 60 000 are old enough to be purged, all over the table. */
+const OLD_JOBS = `
+  with recursive numbers (value) as (values (1) union all select value + 1 from numbers where value < 60000)
+  insert into stepping_job (gid, lease, created_at, finished_at, step, attempt, status, held, instance, queue, steps)
+  select 'done-' || value, 1, 0, case value % 30 when 0 then 0 else unixepoch() * 1000 end, 3, 1, 2, 0, 'done', 'default', '{"v":1,"steps":[]}'
+  from numbers`;
 
 /** Another process that writes to the file until its standard input ends. */
 const HOLD_THE_LOCK = `

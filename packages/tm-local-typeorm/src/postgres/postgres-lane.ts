@@ -57,6 +57,7 @@ export class PostgresLane {
   #connecting: Promise<PostgresClient> | undefined;
   #tail: Promise<unknown> = Promise.resolve();
   #pending = 0;
+  #closed = false;
 
   constructor(dataSource: DataSource, options: PostgresLaneOptions) {
     this.#dataSource = dataSource;
@@ -96,7 +97,9 @@ export class PostgresLane {
     }
   }
 
+  /** For good. */
   async close(): Promise<void> {
+    this.#closed = true;
     const runner = this.#runner;
     this.#runner = undefined;
     if (runner !== undefined) await closeConnection(runner, undefined);
@@ -116,6 +119,7 @@ export class PostgresLane {
     try {
       const client: PostgresClient = await runner.connect();
       await client.query(this.#setUp());
+      if (this.#closed) throw new Error('The store was stopped');
       this.#runner = runner;
       return client;
     } catch (cause) {

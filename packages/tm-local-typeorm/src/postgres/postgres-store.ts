@@ -33,6 +33,8 @@ import { type PostgresStatements, postgresStatements } from './postgres-statemen
 import { orRefused } from './refused.js';
 import { assertSameDatabase } from './same-database.js';
 
+/** Idle connections are probed after this: whoever listens for hints sends nothing, and would not notice a dead network for hours. Unit: ms. */
+const KEEP_ALIVE_MS = 10_000;
 /** For what surrounds a wait for a lock: getting a connection, the way there and back. Unit: ms. */
 const ROUND_TRIP_MS = 1_000;
 /** A row that is purged between two statements of R9's question is looked for again, so many times. */
@@ -257,7 +259,10 @@ export class PostgresStore implements TransactionStore {
 
   async #connect(): Promise<DataSource> {
     assertInitialized(this.#settings);
-    const own = ownDataSource(this.#settings.dataSource, { poolSize: MAX_CONNECTIONS });
+    const own = ownDataSource(this.#settings.dataSource, {
+      poolSize: MAX_CONNECTIONS,
+      extra: { keepAliveInitialDelayMillis: KEEP_ALIVE_MS },
+    });
     try {
       return await own.initialize();
     } catch (cause) {

@@ -9,14 +9,16 @@ import { insertRolledBack } from '../sql/sqlite/insert-rolled-back.js';
 import { reviveJob } from '../sql/sqlite/revive-job.js';
 import { saveJob } from '../sql/sqlite/save-job.js';
 import { selectDue } from '../sql/sqlite/select-due.js';
-import { selectJob, selectJobs } from '../sql/sqlite/select-jobs.js';
+import { selectIds } from '../sql/sqlite/select-ids.js';
+import { selectJob } from '../sql/sqlite/select-jobs.js';
 import { selectNextDue } from '../sql/sqlite/select-next-due.js';
 import { countByStatus, selectOldest } from '../sql/sqlite/select-stats.js';
-import { startPurge } from '../sql/sqlite/start-purge.js';
+import { selectPurgeable, startPurge } from '../sql/sqlite/start-purge.js';
 
 /** Every statement of the store on SQLite, for one table. */
 export function sqliteStatements(table: QuotedName) {
   return {
+    table,
     insertJob: insertJob(table),
     findOwner: findOwner(table),
     reviveJob: reviveJob(table),
@@ -28,9 +30,10 @@ export function sqliteStatements(table: QuotedName) {
     claimJob: claimJob(table),
     selectNextDue: selectNextDue(table),
     selectJob: selectJob(table),
-    selectJobs: selectJobs(table),
     countByStatus: countByStatus(table),
     selectOldest: selectOldest(table),
+    selectIds: selectIds(table),
+    selectPurgeable: selectPurgeable(table),
     startPurge: startPurge(table),
     deletePurged: deletePurged(table),
   } as const;

@@ -17,6 +17,7 @@ import {
   checkMigrations,
   fileOf,
   fileTurns,
+  isBusy,
   isInMemory,
   ownDataSource,
   runMigrations,
@@ -26,16 +27,17 @@ import {
 import type { DataSource } from 'typeorm';
 import { answerByRow, type FoundRow, verdictByRow } from '../answers.js';
 import { isOf, type NativeTransaction, queryRunnerOf } from '../enlistment.js';
+import { selectJobs } from '../sql/sqlite/select-jobs.js';
 import { countsByStatus, ROLLED_BACK, statusCode, statusMask, statusOf } from '../status.js';
 import { assertInitialized, jobTable, migrationsOf, type StoreSettings } from '../store-settings.js';
-import { dbFromText, errorToText, firstLease, NO_STEPS } from '../stored-text.js';
+import { errorToText, firstLease, NO_STEPS } from '../stored-text.js';
 import { enlistedSqliteStore } from './enlisted-sqlite-store.js';
+import { PurgeScan } from './purge-scan.js';
 import { claimedJob, type DueRow, insertValues, type JobRow, reviveValues, storedJob } from './sqlite-rows.js';
 import { type SqliteStatements, sqliteStatements } from './sqlite-statements.js';
-import { SqliteWriter } from './sqlite-writer.js';
+import { MAX_ROWS, SqliteWriter } from './sqlite-writer.js';
+import { idRanges } from './table-scan.js';
 
-/** Rows in one write transaction. It is synchronous, and 256 rows hold up the event loop for some 8 ms. */
-const MAX_ROWS = 256;
 /** How long R9's question waits for the transaction that it asks about. Unit: ms. */
 const RESOLVE_TIMEOUT_MS = 2_000;
 /** For the change to WAL, which needs the file for itself. Unit: ms. */
@@ -48,6 +50,7 @@ export class SqliteStore implements TransactionStore {
   readonly #sql: SqliteStatements;
   #own: DataSource | undefined;
   #openWriter: SqliteWriter | undefined;
+  #purgeScan: PurgeScan | undefined;
 
   constructor(settings: StoreSettings) {
     this.#settings = settings;
@@ -62,7 +65,7 @@ export class SqliteStore implements TransactionStore {
       await prepare(this.#own, migrationsOf(this.#settings));
     } catch (error) {
       await this.stop();
-      throw error;
+      throw this.#startError(error);
     }
     this.#openWriter = new SqliteWriter({ connection: sqliteConnectionOf(this.#own), turns: this.turns });
   }
@@ -71,6 +74,8 @@ export class SqliteStore implements TransactionStore {
     const own = await this.#connect();
     try {
       await runMigrations(own, migrationsOf(this.#settings));
+    } catch (error) {
+      throw this.#startError(error);
     } finally {
       await own.destroy();
     }
@@ -80,6 +85,7 @@ export class SqliteStore implements TransactionStore {
     const own = this.#own;
     this.#own = undefined;
     this.#openWriter = undefined;
+    this.#purgeScan = undefined;
     await own?.destroy();
   }
 
@@ -175,39 +181,26 @@ export class SqliteStore implements TransactionStore {
   }
 
   list(filter: StoreFilter): Promise<readonly StoredJob[]> {
-    return this.#writer.read(() => {
-      const rows: JobRow[] = this.#writer.prepare(this.#sql.selectJobs).all({
-        statusMask: filter.status === undefined ? null : statusMask(filter.status),
-        step: filter.step ?? null,
-        tenant: filter.tenant ?? null,
-        createdAfter: filter.createdAfter?.getTime() ?? null,
-        createdBefore: filter.createdBefore?.getTime() ?? null,
-        cursor: filter.cursor ?? null,
-        limit: filter.limit,
-      });
-      return rows.map(storedJob);
-    });
+    const { text, values } = selectJobs(this.#sql.table, filter);
+    return this.#writer.read(() => Array.from<JobRow, StoredJob>(this.#writer.prepare(text).all(...values), storedJob));
   }
 
-  stats(): ReturnType<TransactionStore['stats']> {
-    return this.#writer.read(() => {
-      const counts: { status: number; jobs: number }[] = this.#writer.prepare(this.#sql.countByStatus).all();
-      const oldest: { due_ms: number | null; prepared_ms: number | null } = this.#writer.prepare(this.#sql.selectOldest).get();
-      return {
-        ...countsByStatus(new Map(counts.map(({ status, jobs }) => [status, jobs]))),
-        oldestDueMs: oldest.due_ms ?? 0,
-        oldestPreparedMs: oldest.prepared_ms ?? 0,
-      };
-    });
+  async stats(): ReturnType<TransactionStore['stats']> {
+    const writer = this.#writer;
+    const counts = new Map<number, number>();
+    for await (const range of idRanges(writer, this.#sql)) {
+      const rows: { status: number; jobs: number }[] = await writer.read(() => writer.prepare(this.#sql.countByStatus).all(range));
+      for (const { status, jobs } of rows) counts.set(status, (counts.get(status) ?? 0) + jobs);
+    }
+    const oldest: { due_ms: number | null; prepared_ms: number | null } = await writer.read(() =>
+      writer.prepare(this.#sql.selectOldest).get(),
+    );
+    return { ...countsByStatus(counts), oldestDueMs: oldest.due_ms ?? 0, oldestPreparedMs: oldest.prepared_ms ?? 0 };
   }
 
   async startPurge(purge: { finishedMsAgo: number; failedMsAgo: number; limit: number }): Promise<readonly PurgingJob[]> {
-    const statement = this.#writer.prepare(this.#sql.startPurge);
-    const ages = { finishedMsAgo: Math.round(purge.finishedMsAgo), failedMsAgo: Math.round(purge.failedMsAgo) };
-    return this.#upTo(purge.limit, (rows) => {
-      const purging: { gid: string; lease: number; db: string | null }[] = statement.all({ ...ages, limit: rows });
-      return purging.map(({ gid, lease, db }) => ({ gid, lease, db: dbFromText(db) }));
-    });
+    this.#purgeScan ??= new PurgeScan(this.#writer, this.#sql);
+    return this.#purgeScan.start(purge);
   }
 
   async finishPurge(jobs: readonly Lease[]): Promise<number> {
@@ -255,6 +248,13 @@ export class SqliteStore implements TransactionStore {
         { cause },
       );
     }
+  }
+
+  #startError(cause: unknown): unknown {
+    if (SteppingError.is(cause)) return cause;
+    const file = fileOf(this.#settings.dataSource);
+    if (isBusy(cause)) return new SteppingError('STORE_UNAVAILABLE', `Somebody else keeps the SQLite file ${file} locked.`, { cause });
+    return new SteppingError('STORE_REFUSED', `SQLite refused the store's tables in ${file}. See the cause.`, { cause });
   }
 
   /** In the write transaction of the caller. */

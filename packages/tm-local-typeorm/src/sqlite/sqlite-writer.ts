@@ -4,6 +4,8 @@ import { SteppingError, type Turns } from '@stepping/core';
 import { WriteRefused } from '@stepping/tm-local';
 import { isBusy, isDefiniteRefusal, type SqliteConnection, type SqliteStatement, untilNotBusy } from '@stepping/typeorm';
 
+/** Rows in one write transaction. It is synchronous, and 256 rows hold up the event loop for some 8 ms. */
+export const MAX_ROWS = 256;
 /** How long another process may hold the file's lock before a write is given up. Unit: ms. */
 const BUSY_TIMEOUT_MS = 5_000;
 

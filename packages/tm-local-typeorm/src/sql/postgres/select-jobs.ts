@@ -1,6 +1,6 @@
 import type { StoreFilter } from '@stepping/tm-local';
 import type { QuotedName } from '@stepping/typeorm';
-import { PURGING, statusCode } from '../../status.js';
+import { PURGING, statusCode, statusMask, UNFINISHED } from '../../status.js';
 
 const ms = (column: string) => `extract(epoch from ${column}) * 1000`;
 const COLUMNS = `gid, instance, status, queue, step, attempt, lease, held, tenant, db, steps, ${ms('created_at')}, ${ms('due_at')}, ${ms('finished_at')}, last_error`;
@@ -13,8 +13,10 @@ export function selectJobs(table: QuotedName, filter: StoreFilter): { text: stri
   const values: unknown[] = [];
   const value = (given: unknown) => `$${values.push(given)}`;
   const conditions = [`status <> ${PURGING}`];
-  if (filter.status !== undefined)
-    conditions.push(filter.status.length === 0 ? 'false' : `status in (${filter.status.map(statusCode).join(', ')})`);
+  if (filter.status !== undefined) {
+    conditions.push(filter.status.length === 0 ? 'false' : `status in (${filter.status.map(statusCode)})`);
+    if ((statusMask(filter.status) & ~UNFINISHED) === 0) conditions.push('due_at is not null');
+  }
   if (filter.cursor !== undefined) conditions.push(`gid > ${value(filter.cursor)}`);
   if (filter.tenant !== undefined) conditions.push(`tenant = ${value(filter.tenant)}`);
   if (filter.createdAfter !== undefined) conditions.push(`created_at > ${value(filter.createdAfter.toISOString())}::timestamptz`);

@@ -2,8 +2,9 @@ import type { QuotedName } from '@stepping/typeorm';
 import { PREPARED, SUBMITTED } from '../../status.js';
 import { NOW } from './now.js';
 
-/** Rows by status. */
-export const countByStatus = (table: QuotedName) => `select status, count(*) as jobs from ${table} group by status`;
+/** Rows by status, in a range of ids. Named values: after, upTo. */
+export const countByStatus = (table: QuotedName) =>
+  `select status, count(*) as jobs from ${table} where id > :after and id <= :upTo group by status`;
 
 /** How long the most overdue submitted row has been due, and the age of the oldest prepared one; null where there is none. */
 export const selectOldest = (table: QuotedName) => `
