@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { inject, injectable, singleton, container as tsyringe } from 'tsyringe';
+import { aClaim } from '../test/support/a-claim.js';
 import { errorOf } from '../test/support/an-app.js';
 import { MemoryTm } from '../test/support/memory-tm.js';
 import { type AnyStep, createStepping, defineStep, provide, type StepContext, type SteppingOptions, Steps, step, token } from './index.js';
@@ -24,7 +25,7 @@ const seen: unknown[] = [];
 async function run(options: Partial<SteppingOptions> & { steps: readonly AnyStep[] }, name: string): Promise<unknown> {
   const stepping = await started(options);
   const runnable = await stepping.resolve(Steps).open({ name, args: undefined });
-  await runnable.run({ gid: 'g', tenant: undefined, stepIndex: 0, attempt: 1, signal: new AbortController().signal });
+  await runnable.run({ gid: 'g', tenant: undefined, stepIndex: 0, attempt: 1, signal: new AbortController().signal, claim: aClaim() });
   return seen.pop();
 }
 
@@ -62,7 +63,7 @@ describe('What a step injects', () => {
     const steps = stepping.resolve(Steps);
     for (const attempt of [1, 2]) {
       const runnable = await steps.open({ name: 's', args: undefined });
-      await runnable.run({ gid: 'g', tenant: undefined, stepIndex: 0, attempt, signal: new AbortController().signal });
+      await runnable.run({ gid: 'g', tenant: undefined, stepIndex: 0, attempt, signal: new AbortController().signal, claim: aClaim() });
     }
     expect(seen.splice(0)).toHaveLength(2);
     expect(made).toBe(1);

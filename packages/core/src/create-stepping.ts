@@ -44,6 +44,7 @@ export function createStepping<const S extends readonly AnyStep[] = readonly []>
     retry,
     lifecycle,
     logger,
+    databases,
     createJob: (jobOptions) => new PlainJob(jobOptions, app),
   });
 

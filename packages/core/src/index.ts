@@ -36,10 +36,12 @@ export type {
   StepOptions,
 } from './step.js';
 export { declareStep, defineStep, implementStep, step, stepName } from './step.js';
+export type { StepScope } from './step-scope.js';
+export { stepScopeOf } from './step-scope.js';
 export type { Stepping, SteppingOptions } from './stepping.js';
 export type { SteppingErrorCode, SteppingErrorDetails } from './stepping-error.js';
 export { permanent, retryAfter, SteppingError } from './stepping-error.js';
-export type { Attempt, RunnableStep } from './steps.js';
+export type { Attempt, Claim, RunnableStep } from './steps.js';
 export { DbProviders, Events, Log, Steps, TransactionManager, TransactionScope } from './tokens.js';
 export type { Enlisted, FoundJob, NewJob, StartAnswer, StoredStep } from './transaction-manager.js';
 export type { Turns } from './turns.js';

@@ -1,3 +1,4 @@
+import { aClaim } from '../test/support/a-claim.js';
 import { close, errorOf, Recorder } from '../test/support/an-app.js';
 import { BusinessDatabase } from '../test/support/business-database.js';
 import { MemoryTm } from '../test/support/memory-tm.js';
@@ -246,7 +247,7 @@ describe('stop()', () => {
     }) as ReturnType<typeof createStepping>;
     await stepping.start();
     const runnable = await stepping.resolve(Steps).open({ name: 'order.close', args: undefined });
-    await runnable.run({ gid: 'g', tenant: undefined, stepIndex: 0, attempt: 1, signal: AbortSignal.abort() });
+    await runnable.run({ gid: 'g', tenant: undefined, stepIndex: 0, attempt: 1, signal: AbortSignal.abort(), claim: aClaim() });
     expect(memory.statusOf('child')).toBe('submitted');
     drain();
     await stepping.stop();

@@ -1,7 +1,19 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { z } from 'zod';
+import { aClaim } from '../test/support/a-claim.js';
 import { anApp, errorOf, stopApps } from '../test/support/an-app.js';
-import { type AnyStep, type Attempt, declareStep, defineStep, gidFrom, implementStep, type RunContext, Steps } from './index.js';
+import {
+  type AnyStep,
+  type Attempt,
+  DbProviders,
+  declareStep,
+  defineStep,
+  gidFrom,
+  implementStep,
+  type RunContext,
+  Steps,
+  stepScopeOf,
+} from './index.js';
 
 afterEach(stopApps);
 
@@ -11,6 +23,7 @@ const attempt = (more: Partial<Attempt> = {}): Attempt => ({
   stepIndex: 2,
   attempt: 3,
   signal: new AbortController().signal,
+  claim: aClaim(),
   ...more,
 });
 
@@ -40,6 +53,15 @@ describe('The steps of a process', () => {
     expect(context).toMatchObject({ deps: {}, gid: 'g', tenant: 'acme', idempotencyKey: 'g/002', attempt: 3, signal: given.signal });
     context?.logger.info('hello', { more: 1 });
     expect(log.entries.at(-1)).toEqual({ level: 'info', message: 'hello', fields: { gid: 'g', step: name, attempt: 3, more: 1 } });
+  });
+
+  it('are known by their context, and by no copy of it, to who acts for them', async () => {
+    const { runnable, stepping } = await opened(dated, 'dated', { at: '2026-01-02T03:04:05Z' });
+    const given = attempt();
+    await runnable.run(given);
+    const context = contexts.pop() as RunContext<any, any>;
+    expect(stepScopeOf(context)).toEqual({ claim: given.claim, databases: stepping.resolve(DbProviders) });
+    expect(stepScopeOf({ ...context })).toBeUndefined();
   });
 
   it('say how they are tried, their own policy over that of the app over the defaults', async () => {

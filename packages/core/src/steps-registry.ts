@@ -1,5 +1,6 @@
 import { checkRetry } from './check-options.js';
 import type { Container } from './container.js';
+import type { DbProviders } from './db-transaction.js';
 import { gidFrom, idempotencyKey } from './gid.js';
 import { describeInjectable, type Injectable } from './injection.js';
 import type { Job, JobOptions } from './job.js';
@@ -9,6 +10,7 @@ import { type ResolvedRetryPolicy, resolveRetryPolicy } from './retry.js';
 import { parseArgs } from './schema.js';
 import type { AnyStep, RetryPolicy, RunContext } from './step.js';
 import { definitionOf, type StepDefinition } from './step-definition.js';
+import { rememberScope } from './step-scope.js';
 import { SteppingError } from './stepping-error.js';
 import type { Attempt, RunnableStep, Steps } from './steps.js';
 
@@ -29,16 +31,24 @@ export class StepsRegistry implements Steps {
   readonly #listed: readonly ListedStep[];
   readonly #lifecycle: Lifecycle;
   readonly #logger: Required<Logger>;
+  readonly #databases: DbProviders;
   readonly #createJob: (options: JobOptions) => Job;
 
   /** @throws {@link SteppingError} `STEP_DUPLICATE`, `STEP_UNKNOWN` (no step at all), `CONFIG_INVALID` */
   constructor(
     steps: readonly AnyStep[],
-    app: { retry: RetryPolicy | undefined; lifecycle: Lifecycle; logger: Required<Logger>; createJob: (options: JobOptions) => Job },
+    app: {
+      retry: RetryPolicy | undefined;
+      lifecycle: Lifecycle;
+      logger: Required<Logger>;
+      databases: DbProviders;
+      createJob: (options: JobOptions) => Job;
+    },
   ) {
     checkRetry('retry', app.retry);
     this.#lifecycle = app.lifecycle;
     this.#logger = app.logger;
+    this.#databases = app.databases;
     this.#createJob = app.createJob;
     this.#listed = steps.map((step) => {
       const listed = list(definitionOf(step), app.retry);
@@ -84,14 +94,14 @@ export class StepsRegistry implements Steps {
     name: string,
     args: unknown,
     deps: unknown,
-    { gid, tenant, stepIndex, attempt, signal }: Attempt,
+    { gid, tenant, stepIndex, attempt, signal, claim }: Attempt,
   ): RunContext<unknown, unknown> {
     const key = idempotencyKey(gid, stepIndex);
     const parent = this.#logger;
     const startJob = this.#createJob;
     let children = 0;
     let logger: Required<Logger> | undefined;
-    return {
+    const context: RunContext<unknown, unknown> = {
       args,
       deps,
       gid,
@@ -109,6 +119,7 @@ export class StepsRegistry implements Steps {
         return startJob({ gid: options.gid ?? derived, tenant: options.tenant ?? tenant });
       },
     };
+    return rememberScope(context, { claim, databases: this.#databases });
   }
 
   #add(name: string, listed: ListedStep): void {

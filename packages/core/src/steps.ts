@@ -1,4 +1,19 @@
+import type { DbRef } from './db-transaction.js';
 import type { ResolvedRetryPolicy } from './retry.js';
+
+/**
+ * What a transaction manager knows of the claim under which an attempt runs, for packages that keep an effect to once (R10). The user's code never sees it.
+ */
+export interface Claim {
+  /** The start that the job belongs to. A gid that was purged and started anew has another one, so what its former life left behind is not taken for its own. */
+  readonly instance: string;
+  /** Whether somebody else may own the job by now: the attempt has ended, or its lease was not renewed in time. Costs nothing, and is no proof. */
+  isOld(): boolean;
+  /** Whether the job is ours at this moment: read where the jobs are kept. Rejects when that cannot be asked. */
+  isStillOurs(): Promise<boolean>;
+  /** Barriers of this job lie in `db`: the next write of the job stores it, so that its purge deletes them. */
+  uses(db: DbRef): void;
+}
 
 /** Which attempt of which step of which job is made. */
 export interface Attempt {
@@ -9,6 +24,7 @@ export interface Attempt {
   /** Number of the attempt, from 1. */
   readonly attempt: number;
   readonly signal: AbortSignal;
+  readonly claim: Claim;
 }
 
 /** A stored step that this process can run, with its args parsed. */

@@ -5,6 +5,8 @@ import { argsToJson } from '../json.js';
 import { completeLogger, type Logger, silentLogger } from '../logger.js';
 import { parseArgs, type Schema } from '../schema.js';
 import { type AnyStep, type ArgsOf, classStepOf, type RunContext, type Step, type StepClass } from '../step.js';
+import { rememberScope } from '../step-scope.js';
+import type { Claim } from '../steps.js';
 
 /** A step to be run in a test: made by `defineStep`, `httpStep` or `implementStep`, a class step, or an instance of one. */
 export type StepUnderTest = Step | StepClass | StepInstance;
@@ -97,8 +99,11 @@ export async function runStep<S extends StepUnderTest>(
       return new TestJob({ gid: options.gid ?? derived, tenant: options.tenant ?? tenant }, startedJobs);
     },
   };
-  return run(context);
+  return run(rememberScope(context, { claim: testClaim, databases: undefined }));
 }
+
+/** Nobody takes a step over from its test. */
+const testClaim: Claim = { instance: 'test', isOld: () => false, isStillOurs: async () => true, uses() {} };
 
 type Given = GivenContext & { args?: unknown; deps?: any };
 
