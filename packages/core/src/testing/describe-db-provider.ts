@@ -29,6 +29,8 @@ export interface OpenedTransaction {
 const WAITS_MS = 250;
 /** How long a question may wait for an open transaction: a lock wait of 1–2 s, on a slow machine. Unit: ms. */
 const BOUND_MS = 8_000;
+/** Between two questions. Unit: ms. */
+const PAUSE_MS = 10;
 const HALF_AN_HOUR_MS = 30 * 60_000;
 const TEST_TIMEOUT_MS = 30_000;
 const OPEN_TIMEOUT_MS = 120_000;
@@ -358,5 +360,6 @@ async function untilDecided(ask: () => Promise<InDoubtAnswer>): Promise<InDoubtA
   for (;;) {
     const answer = await ask();
     if (answer !== 'unknown' || performance.now() > deadline) return answer;
+    await sleep(PAUSE_MS);
   }
 }
