@@ -13,7 +13,8 @@ create table stepping_job (
   tenant text,
   db text,
   last_error text,
-  steps text not null
+  steps text not null,
+  barrier_dbs text
 ) with (fillfactor=50);
 
 create table stepping_migration (

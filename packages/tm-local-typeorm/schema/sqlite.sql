@@ -15,7 +15,7 @@ CREATE TABLE "stepping_job" (
   db text,
   last_error text,
   steps text not null
-) strict;
+, barrier_dbs text) strict;
 
 CREATE INDEX "stepping_job_due" on "stepping_job" (queue, due_at) where due_at is not null;
 

@@ -22,7 +22,12 @@ export function steppingStoreMigrations(options: StoreSchemaOptions = {}): (new 
 }
 
 export function storeMigrations({ schema, tablePrefix = TABLE_PREFIX }: StoreSchemaOptions): Migrations {
-  return { owner: 'store', recordTable: `${tablePrefix}migration`, schema, list: [createJobTable(tablePrefix)] };
+  return {
+    owner: 'store',
+    recordTable: `${tablePrefix}migration`,
+    schema,
+    list: [createJobTable(tablePrefix), addBarrierDbs(tablePrefix)],
+  };
 }
 
 const createJobTable = (prefix: string): Migration => ({
@@ -39,6 +44,13 @@ const createJobTable = (prefix: string): Migration => ({
       `create index ${quoteName(`${prefix}job_prepared`)} on ${job} (created_at) where status = 0`,
     ];
   },
+});
+
+/** Databases in which steps have left barriers (see `Save.barrierDbs`), as a JSON array of texts, in the words of every dialect; null, as nearly always, takes no room. */
+const addBarrierDbs = (prefix: string): Migration => ({
+  version: 2,
+  name: 'AddBarrierDbs',
+  statements: ({ table }) => [`alter table ${table(`${prefix}job`)} add column barrier_dbs text`],
 });
 
 /** Columns of eight bytes first, then four, then two: PostgreSQL pads nothing. `collate "C"`: compared byte by byte, which is also quicker. */

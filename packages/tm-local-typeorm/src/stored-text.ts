@@ -18,6 +18,17 @@ export function dbFromText(text: string | null): DbRef | undefined {
   return text === null ? undefined : (JSON.parse(text) as DbRef);
 }
 
+/** A JSON array of texts, one a database, so that any database can add to it without knowing what is in them. Null: none. */
+export function dbsToText(dbs: readonly DbRef[] | undefined): string | null {
+  if (dbs === undefined || dbs.length === 0) return null;
+  // Always in the same order: the same database is the same text.
+  return JSON.stringify(dbs.map(({ provider, name, tenant }) => dbToText({ provider, name, ...(tenant === undefined ? {} : { tenant }) })));
+}
+
+export function dbsFromText(text: string | null): readonly DbRef[] {
+  return text === null ? [] : (JSON.parse(text) as string[]).map((db) => JSON.parse(db) as DbRef);
+}
+
 export function errorToText(error: StoredError | undefined): string | null {
   return error === undefined ? null : JSON.stringify({ name: error.name, message: error.message });
 }

@@ -119,11 +119,40 @@ function describeMigrations(
     await expect(openStore({ dataSource }).migrate()).rejects.toMatchObject({ code: 'STORE_REFUSED' });
   });
 
+  it('upgrades schema 1 with jobs in it, which then end and are purged with all their barriers', async () => {
+    for (const statement of readFileSync(join(import.meta.dirname, `../schema/1/${dialect}.sql`), 'utf8').split(/;\n/)) {
+      if (statement.trim() !== '') await dataSource.query(statement);
+    }
+    await dataSource.query(`insert into stepping_migration (owner, version, name) values ('store', 1, 'CreateJobTable')`);
+    const [now, old] = dialect === 'sqlite' ? ['1', '1'] : ['now()', `now() - interval '9 days'`];
+    const insert = (gid: string, status: number, dueAt: string, finishedAt: string) =>
+      dataSource.query(
+        `insert into stepping_job (gid, lease, due_at, created_at, finished_at, step, attempt, status, held, instance, queue, db, steps)
+         values ('${gid}', 7, ${dueAt}, ${now}, ${finishedAt}, 0, 1, ${status}, 0, 'i', 'default', '{"provider":"typeorm","name":"default"}', '{"v":1,"steps":[{"n":"first"}]}')`,
+      );
+    await insert('due', 1, now, 'null');
+    await insert('ended', 2, 'null', old);
+
+    const store = openStore({ dataSource });
+    await store.start();
+    expect(await dump(dataSource)).toBe(shipped());
+    const [job] = await store.claimDue({ queue: 'default', limit: 9, leaseMs: 60_000 });
+    expect(job).toMatchObject({ gid: 'due', lease: 8 });
+    const db = { provider: 'typeorm', name: 'default' };
+    const stock = { provider: 'typeorm', name: 'stock', tenant: 'acme' };
+    const end = { gid: 'due', lease: 8, step: 1, attempt: 1, giveUp: true, dueInMs: undefined, queue: undefined, error: undefined };
+    expect(await store.save([{ ...end, status: 'succeeded', barrierDbs: [stock] }])).toEqual(new Set(['due']));
+    const purge = (finishedMsAgo: number) => store.startPurge({ finishedMsAgo, failedMsAgo: 9e9, limit: 9 });
+    expect(await purge(3_600_000)).toEqual([{ gid: 'ended', lease: 8, db, barrierDbs: [] }]);
+    expect(await purge(0)).toEqual([{ gid: 'due', lease: 10, db, barrierDbs: [stock] }]);
+    await store.stop();
+  });
+
   it('is migrated once by four processes that start at the same time', async () => {
     const script = join(import.meta.dirname, 'start-store.ts');
     const start = () => promisify(execFile)(process.execPath, [...nodeArgsFor(script), JSON.stringify(dataSource.options)]);
     await Promise.all([start(), start(), start(), start()]);
     expect(await dump(dataSource)).toBe(shipped());
-    expect(await dataSource.query('select version from stepping_migration')).toEqual([{ version: 1 }]);
+    expect(await dataSource.query('select version from stepping_migration')).toEqual([{ version: 1 }, { version: 2 }]);
   }, 60_000);
 }

@@ -1,5 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import {
+  type Attempt,
+  type Claim,
   permanent,
   type RetryPolicy,
   type RunnableStep,
@@ -20,7 +22,7 @@ import { UnrunnableBackoff } from './unrunnable-backoff.js';
 const LEASE_MS = 10_000;
 
 interface TestStep {
-  run(attempt: { attempt: number; signal: AbortSignal; stepIndex: number }): Promise<void>;
+  run(attempt: Attempt): Promise<void>;
   retry?: RetryPolicy;
   timeoutMs?: number;
 }
@@ -45,6 +47,7 @@ function setup(steps: Record<string, TestStep>) {
         if (fate === 'after') throw new Error('connection lost after');
         return { answer: matched.has(save.gid), repeated: false };
       },
+      holds: async ({ gid, lease }) => (await store.find(gid))?.lease === lease,
       steps: {
         queues: () => ['default'],
         open: async ({ name }): Promise<RunnableStep> => {
@@ -481,6 +484,78 @@ describe('a job run', () => {
       worker.deps.slots.close();
       await run.run();
       expect(await t.row('g')).toMatchObject({ held: true, attempt: 1 });
+    });
+  });
+
+  describe('tells who acts for a step about its claim', () => {
+    const orders = { provider: 'memory', name: 'orders' };
+
+    it('that it is young and ours while the lease is renewed, and old once it was not', async () => {
+      const claims: Claim[] = [];
+      const t = setup({ a: { run: ({ claim }) => new Promise(() => void claims.push(claim)) } });
+      await t.job('g', 'a');
+      const run = await t.worker().claimOne();
+      void run.run();
+      await t.clock.advance(LEASE_MS - 1);
+      const [claim] = claims as [Claim];
+      expect([claim.instance, claim.isOld()]).toEqual(['i', false]);
+      await t.store.extend([run], LEASE_MS);
+      run.renewed(t.clock.monotonicMs());
+      await t.clock.advance(LEASE_MS);
+      expect(claim.isOld()).toBe(false);
+      await t.clock.advance(1);
+      expect(claim.isOld()).toBe(true);
+      // Nobody has taken it over yet.
+      expect(await claim.isStillOurs()).toBe(true);
+    });
+
+    it('that it is not ours any more once somebody took the job over, ended it, and purged it', async () => {
+      const claims: Claim[] = [];
+      let runs = 0;
+      const t = setup({ a: { run: ({ claim }) => (++runs === 1 ? new Promise(() => void claims.push(claim)) : Promise.resolve()) } });
+      await t.job('g', 'a');
+      void (await t.worker().claimOne()).run();
+      await t.clock.advance(LEASE_MS + 1);
+      const [frozen] = claims as [Claim];
+      await (await t.worker().claimOne()).run();
+      expect([frozen.isOld(), await frozen.isStillOurs()]).toEqual([true, false]);
+      await t.clock.advance(3_600_000);
+      await t.store.finishPurge(await t.store.startPurge({ finishedMsAgo: 3_600_000, failedMsAgo: 3_600_000, limit: 1 }));
+      expect(await t.store.find('g')).toBeUndefined();
+      expect(await frozen.isStillOurs()).toBe(false);
+      await t.job('g', 'a');
+      expect(await frozen.isStillOurs()).toBe(false);
+    });
+
+    it("that what an attempt does after its timeout is nobody's, though the next attempt is made under a new lease of the same process", async () => {
+      const claims: Claim[] = [];
+      const t = setup({ a: { timeoutMs: 50, run: ({ claim }) => new Promise(() => void claims.push(claim)) } });
+      await t.job('g', 'a');
+      const running = (await t.worker().claimOne()).run();
+      await t.clock.advance(50);
+      const [late] = claims as [Claim];
+      expect([late.isOld(), await late.isStillOurs()]).toEqual([true, false]);
+      late.uses(orders);
+      await running;
+      expect(t.saves.map(({ barrierDbs }) => barrierDbs)).toEqual([undefined]);
+    });
+
+    it('and stores the databases that it names with the next write, whatever becomes of the step', async () => {
+      const t = setup({
+        a: { run: async ({ claim }) => claim.uses(orders) },
+        b: {
+          run: async ({ claim }) => {
+            claim.uses({ ...orders, tenant: 'acme' });
+            throw new Error('boom');
+          },
+        },
+      });
+      await t.job('g', 'a', 'b');
+      await (await t.worker().claimOne()).run();
+      expect(t.saves.map(({ step, barrierDbs }) => ({ step, barrierDbs }))).toEqual([
+        { step: 1, barrierDbs: [orders] },
+        { step: 1, barrierDbs: [{ ...orders, tenant: 'acme' }] },
+      ]);
     });
   });
 });

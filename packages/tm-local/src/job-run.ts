@@ -1,10 +1,19 @@
-import { type EventEmitter, type Logger, nextAttemptInMs, type RunnableStep, SteppingError, type Steps } from '@stepping/core';
+import {
+  type Claim,
+  type DbRef,
+  type EventEmitter,
+  type Logger,
+  nextAttemptInMs,
+  type RunnableStep,
+  SteppingError,
+  type Steps,
+} from '@stepping/core';
 import type { Clock } from './clock.js';
 import { type Acknowledged, WriteGivenUp } from './group-commit.js';
 import type { Slots } from './slots.js';
 import type { StartGate } from './start-gate.js';
 import { type DecodedStep, decodeSteps } from './stored-steps.js';
-import type { ClaimedJob, Save, StoredError } from './transaction-store.js';
+import type { ClaimedJob, Lease, Save, StoredError } from './transaction-store.js';
 import type { UnrunnableBackoff } from './unrunnable-backoff.js';
 
 /** Part of the lease in which nothing is started any more: what the start itself may take. */
@@ -15,6 +24,8 @@ const MAX_ERROR_CHARS = 4_096;
 /** What a run needs of the process around it. */
 export interface JobRunDeps {
   readonly save: (save: Save) => Promise<Acknowledged<boolean>>;
+  /** Whether the job is stored with this very lease, read now. */
+  readonly holds: (lease: Lease) => Promise<boolean>;
   readonly steps: Steps;
   readonly events: EventEmitter;
   readonly log: Required<Logger>;
@@ -63,6 +74,8 @@ export class JobRun {
   #counted = false;
   #leave: (() => void) | undefined;
   #controller: AbortController | undefined;
+  /** Databases that hold barriers of the steps, since the last save. */
+  #barrierDbs: DbRef[] = [];
 
   /** `claimSentAt`: when the claim was sent, on the monotonic clock: its lease counts from then. */
   constructor(deps: JobRunDeps, job: ClaimedJob, claimSentAt: number) {
@@ -241,8 +254,22 @@ export class JobRun {
     this.#startedAt = clock.monotonicMs();
     events.emit('step.started', { gid, tenant, step: step.name, stepIndex: this.#step, attempt: this.#attempt });
     let cancelTimer = () => {};
-    return new Promise<Outcome>((settle) => {
+    let ended = false;
+    const claim: Claim = {
+      instance: this.#job.instance,
+      // What comes after the end of its attempt is nobody's, whatever the lease says.
+      isOld: () => ended || this.#left || clock.monotonicMs() > this.#leaseEndsAt,
+      isStillOurs: async () => !ended && !this.#left && (await this.#deps.holds(this)) && !ended,
+      uses: (db) => {
+        if (!ended) this.#barrierDbs.push(db);
+      },
+    };
+    return new Promise<Outcome>((resolve) => {
       // A promise settles once: what a timed-out run does later changes nothing and writes nothing.
+      const settle = (outcome: Outcome) => {
+        ended = true;
+        resolve(outcome);
+      };
       cancelTimer = clock.setTimeout(() => {
         const error = new SteppingError(
           'STEP_TIMEOUT',
@@ -257,7 +284,8 @@ export class JobRun {
         controller.abort(error);
       }, runnable.timeoutMs);
       this.#leave = () => settle(LEFT);
-      const ran = async () => runnable.run({ gid, tenant, stepIndex: this.#step, attempt: this.#attempt, signal: controller.signal });
+      const { signal } = controller;
+      const ran = async () => runnable.run({ gid, tenant, stepIndex: this.#step, attempt: this.#attempt, signal, claim });
       ran().then(
         () => settle({ kind: 'succeeded' }),
         (error: unknown) => settle({ kind: 'failed', error }),
@@ -370,6 +398,8 @@ export class JobRun {
   ): Promise<'matched' | 'let-go'> {
     if (this.#left) return 'let-go';
     this.#saving = true;
+    const barrierDbs = this.#barrierDbs;
+    this.#barrierDbs = [];
     try {
       const { answer, repeated } = await this.#deps.save({
         gid: this.gid,
@@ -378,6 +408,7 @@ export class JobRun {
         queue: undefined,
         error: undefined,
         ...values,
+        ...(barrierDbs.length > 0 ? { barrierDbs } : {}),
       });
       if (answer) {
         if (values.giveUp) this.#left = true;

@@ -21,7 +21,7 @@ import { MIN_RETENTION_MS, Purger } from './purge.js';
 import { QueryBack, queryBackQueue } from './query-back.js';
 import type { Slots } from './slots.js';
 import { StartGate } from './start-gate.js';
-import type { ClaimedJob, Save, TransactionStore } from './transaction-store.js';
+import type { ClaimedJob, Lease, Save, TransactionStore } from './transaction-store.js';
 import { UnrunnableBackoff } from './unrunnable-backoff.js';
 
 /** What `localTm` takes. */
@@ -164,6 +164,7 @@ function engine(
   const putBack = (queue: string, dueInMs: number) => {
     link.wake(queue, dueInMs);
   };
+  const holds = async ({ gid, lease }: Lease) => (await store.find(gid))?.lease === lease;
   const gate = new StartGate();
   const unrunnable = new UnrunnableBackoff();
   return {
@@ -175,7 +176,7 @@ function engine(
     stepQueues: steps.queues(),
     queryBackQueues: () => databases.all().map(queryBackQueue),
     open: (job, claimSentAt, host) =>
-      new JobRun({ save, steps, events, log, clock, gate, unrunnable, leaseMs, putBack, ...host }, job, claimSentAt),
+      new JobRun({ save, holds, steps, events, log, clock, gate, unrunnable, leaseMs, putBack, ...host }, job, claimSentAt),
     queryBack: new QueryBack({ save, databases, events, log, putBack }),
     purger,
     suspectsWaiting: () => gate.suspectsWaiting,

@@ -40,6 +40,8 @@ export interface JobRow {
   readonly finishedAt: number | undefined;
   readonly purgingSince: number | undefined;
   readonly error: StoredError | undefined;
+  /** See `Save.barrierDbs`. */
+  readonly barrierDbs: readonly DbRef[];
 }
 
 export interface BarrierRow {

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import type { InDoubtAnswer, JobStatus } from '@stepping/core';
+import type { DbRef, InDoubtAnswer, JobStatus } from '@stepping/core';
 import { Clock } from './clock.js';
 import { type JobRow, MemoryDatabase, MemoryTransaction } from './memory-database.js';
 import { Store, type StorePlugin } from './plugins.js';
@@ -198,7 +198,7 @@ export class MemoryTransactionStore implements TransactionStore {
       .map((row) => {
         const lease = row.lease + 1;
         this.#jobs.write(row.gid, { ...row, status: 'purging', lease, purgingSince: now });
-        return { gid: row.gid, lease, db: row.db };
+        return { gid: row.gid, lease, db: row.db, barrierDbs: row.barrierDbs };
       });
   }
 
@@ -281,6 +281,7 @@ function newRow(job: CreateJob, lease: number, now: number): JobRow {
     finishedAt: undefined,
     purgingSince: undefined,
     error: undefined,
+    barrierDbs: [],
   };
 }
 
@@ -317,7 +318,18 @@ function savedRow(row: JobRow, save: Save, now: number): JobRow {
     dueAt: ends ? undefined : dueAt,
     finishedAt: ends ? now : undefined,
     error: save.error ?? row.error,
+    barrierDbs: union(row.barrierDbs, save.barrierDbs ?? []),
   };
+}
+
+function union(stored: readonly DbRef[], more: readonly DbRef[]): readonly DbRef[] {
+  const byName = new Map(
+    [...stored, ...more].map(({ provider, name, tenant }) => [
+      JSON.stringify([provider, name, tenant]),
+      { provider, name, ...(tenant === undefined ? {} : { tenant }) },
+    ]),
+  );
+  return [...byName.values()];
 }
 
 function changedRow(row: JobRow, change: Change, now: number): JobRow {
@@ -358,6 +370,6 @@ function nextStepOf(row: JobRow): string | undefined {
 
 function storedJob(row: JobRow): StoredJob {
   const date = (ms: number | undefined) => (ms === undefined ? undefined : new Date(ms));
-  const { createdAt, dueAt, finishedAt, purgingSince: _, ...rest } = row;
+  const { createdAt, dueAt, finishedAt, purgingSince: _, barrierDbs: _dbs, ...rest } = row;
   return { ...rest, createdAt: new Date(createdAt), dueAt: date(dueAt), finishedAt: date(finishedAt) };
 }

@@ -11,6 +11,8 @@ const BATCH = 500;
  * been started anew. Far below the ten minutes after which rows are taken over. Unit: ms.
  */
 const BARRIERS_WITHIN_MS = 60_000;
+/** Several at once: databases that are down take their time to say so, and must not use up that of the others. */
+const DATABASES_AT_A_TIME = 8;
 
 interface PurgerDeps {
   readonly store: TransactionStore;
@@ -36,31 +38,51 @@ export class Purger {
       failedMsAgo: Math.max(age.failedMsAgo, MIN_RETENTION_MS),
       limit: BATCH,
     });
-    const cleared: PurgingJob[] = [];
-    for (const [, jobs] of groupByDatabase(marked)) {
-      if (clock.monotonicMs() - markedAt > BARRIERS_WITHIN_MS) break;
-      const db = jobs[0]?.db;
+    const kept = new Set<string>();
+    await inParallel(groupByDatabase(marked), DATABASES_AT_A_TIME, async ({ db, gids }) => {
       try {
-        if (db) await this.#deleteBarriers(jobs, db);
-        cleared.push(...jobs);
+        if (clock.monotonicMs() - markedAt > BARRIERS_WITHIN_MS) throw new Error('Other databases took too long');
+        await this.#deleteBarriers(gids, db);
       } catch (error) {
-        log.warn('barriers of finished jobs could not be deleted; their jobs are kept and tried again', { db, jobs: jobs.length, error });
+        for (const gid of gids) kept.add(gid);
+        log.warn('barriers of finished jobs could not be deleted; their jobs are kept and tried again', { db, jobs: gids.length, error });
       }
-    }
+    });
+    const cleared = marked.filter(({ gid }) => !kept.has(gid));
     const purged = cleared.length === 0 ? 0 : await store.finishPurge(cleared.toSorted((a, b) => (a.gid < b.gid ? -1 : 1)));
     return { purged, more: marked.length === BATCH };
   }
 
-  async #deleteBarriers(jobs: readonly PurgingJob[], db: DbRef): Promise<void> {
+  async #deleteBarriers(gids: readonly string[], db: DbRef): Promise<void> {
     const provider = this.#deps.databases.find(db);
     if (!provider) throw new Error(`No plugin serves the database ${db.provider}/${db.name}`);
-    await provider.purgeBarriers(
-      jobs.map(({ gid }) => gid),
-      db,
-    );
+    await provider.purgeBarriers(gids, db);
   }
 }
 
-function groupByDatabase(jobs: readonly PurgingJob[]): Map<string, PurgingJob[]> {
-  return Map.groupBy(jobs, ({ db }) => (db ? JSON.stringify([db.provider, db.name, db.tenant]) : ''));
+interface DatabaseGroup {
+  readonly db: DbRef;
+  readonly gids: string[];
+}
+
+/** Each database with the jobs that have barriers in it; a job may be in several. */
+function groupByDatabase(jobs: readonly PurgingJob[]): DatabaseGroup[] {
+  const groups = new Map<string, DatabaseGroup>();
+  for (const { gid, db, barrierDbs } of jobs) {
+    for (const ref of db ? [db, ...barrierDbs] : barrierDbs) {
+      const key = JSON.stringify([ref.provider, ref.name, ref.tenant]);
+      const group = groups.get(key) ?? { db: ref, gids: [] };
+      groups.set(key, group);
+      if (group.gids.at(-1) !== gid) group.gids.push(gid);
+    }
+  }
+  return [...groups.values()];
+}
+
+async function inParallel<T>(items: readonly T[], atATime: number, work: (item: T) => Promise<void>): Promise<void> {
+  const open = items.values();
+  const worker = async () => {
+    for (const item of open) await work(item);
+  };
+  await Promise.all(Array.from({ length: atATime }, worker));
 }

@@ -145,6 +145,11 @@ export interface Save extends Lease {
   readonly queue: string | undefined;
   /** New last error; undefined: untouched, also where the job succeeds. */
   readonly error: StoredError | undefined;
+  /**
+   * Databases that hold barriers of this job's steps since its last write: added to those stored before, each once, and given back by {@link TransactionStore.startPurge}. Most
+   * writes have none: left out, nothing of them is written or read.
+   */
+  readonly barrierDbs?: readonly DbRef[] | undefined;
 }
 
 /** Any text, also with NUL or half a surrogate pair in it: a store replaces what its database cannot hold and never refuses it, or the end of the job could not be saved. */
@@ -228,7 +233,10 @@ export interface StoreFilter {
 }
 
 export interface PurgingJob extends Lease {
+  /** Of its business transaction. */
   readonly db: DbRef | undefined;
+  /** All that {@link Save.barrierDbs} ever named, in any order. */
+  readonly barrierDbs: readonly DbRef[];
 }
 
 /** A store's hand on the user's open transaction. No setting of that connection is ever changed. */

@@ -30,6 +30,21 @@ describe('systemClock', () => {
       jest.useRealTimers();
     }
   });
+
+  it('counts the time that the machine was asleep, and never goes back', () => {
+    const wall = jest.spyOn(Date, 'now');
+    try {
+      const real = Date.now();
+      const from = systemClock.monotonicMs();
+      wall.mockReturnValue(real + 2 * 3_600_000);
+      const awake = systemClock.monotonicMs();
+      expect(awake - from).toBeGreaterThan(2 * 3_600_000 - 100);
+      wall.mockReturnValue(real - DAY_MS);
+      expect(systemClock.monotonicMs()).toBeGreaterThanOrEqual(awake);
+    } finally {
+      wall.mockRestore();
+    }
+  });
 });
 
 describe('virtualClock', () => {

@@ -7,7 +7,7 @@ import { findOwners, touchOwner } from '../sql/postgres/find-owners.js';
 import { insertJobEnlisted, insertJobs } from '../sql/postgres/insert-jobs.js';
 import { insertRolledBack } from '../sql/postgres/insert-rolled-back.js';
 import { reviveJobEnlisted, reviveJobs } from '../sql/postgres/revive-jobs.js';
-import { saveJobs } from '../sql/postgres/save-jobs.js';
+import { saveJobs, saveJobsWithDbs } from '../sql/postgres/save-jobs.js';
 import { selectJob } from '../sql/postgres/select-jobs.js';
 import { selectNextDue } from '../sql/postgres/select-next-due.js';
 import { countByStatus, selectOldest } from '../sql/postgres/select-stats.js';
@@ -25,6 +25,7 @@ export function postgresStatements(table: QuotedName) {
       reviveJobs: reviveJobs(table),
       insertRolledBack: insertRolledBack(table),
       saveJobs: saveJobs(table),
+      saveJobsWithDbs: saveJobsWithDbs(table),
       extendLeases: extendLeases(table),
       changeJobs: changeJobs(table),
       claimJobs: claimJobs(table),

@@ -20,7 +20,7 @@ import { isOf, type NativeTransaction, queryRunnerOf } from '../enlistment.js';
 import { selectJobs } from '../sql/postgres/select-jobs.js';
 import { countsByStatus, ROLLED_BACK, statusCode, statusMask } from '../status.js';
 import { assertInitialized, jobTable, migrationsOf, type StoreSettings } from '../store-settings.js';
-import { dbFromText, errorToText, firstLease, NO_STEPS } from '../stored-text.js';
+import { dbFromText, dbsFromText, dbsToText, errorToText, firstLease, NO_STEPS } from '../stored-text.js';
 import { int2Array, int4Array, int8Array, textArray } from './binary-array.js';
 import { Claims } from './claims.js';
 import { createJobs, LOCK_TIMEOUT_MS, setLockTimeout } from './create-jobs.js';
@@ -132,7 +132,11 @@ export class PostgresStore implements TransactionStore {
       textArray(saves.map(({ queue }) => queue ?? null)),
       textArray(saves.map(({ error }) => errorToText(error))),
     ];
-    return gidsOf(await orRefused(leastBusy(lanes.save).query(sql.saveJobs, values)));
+    if (saves.every(({ barrierDbs }) => barrierDbs === undefined)) {
+      return gidsOf(await orRefused(leastBusy(lanes.save).query(sql.saveJobs, values)));
+    }
+    const dbs = textArray(saves.map(({ barrierDbs }) => dbsToText(barrierDbs)));
+    return gidsOf(await orRefused(leastBusy(lanes.save).query(sql.saveJobsWithDbs, [...values, dbs])));
   }
 
   async extend(leases: readonly Lease[], leaseMs: number): Promise<ReadonlySet<string>> {
@@ -229,7 +233,12 @@ export class PostgresStore implements TransactionStore {
     const { lanes, sql } = this.#opened;
     const values = [Math.round(purge.finishedMsAgo), Math.round(purge.failedMsAgo), purge.limit];
     const rows = await orRefused(lanes.operators.query(sql.startPurge, values));
-    return rows.map(([gid, lease, db]) => ({ gid: gid as string, lease: Number(lease), db: dbFromText(db ?? null) }));
+    return rows.map(([gid, lease, db, dbs]) => ({
+      gid: gid as string,
+      lease: Number(lease),
+      db: dbFromText(db ?? null),
+      barrierDbs: dbsFromText(dbs ?? null),
+    }));
   }
 
   async finishPurge(jobs: readonly Lease[]): Promise<number> {

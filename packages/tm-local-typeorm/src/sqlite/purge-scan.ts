@@ -1,5 +1,5 @@
 import type { PurgingJob } from '@stepping/tm-local';
-import { dbFromText } from '../stored-text.js';
+import { dbFromText, dbsFromText } from '../stored-text.js';
 import type { SqliteStatements } from './sqlite-statements.js';
 import { MAX_ROWS, type SqliteWriter } from './sqlite-writer.js';
 import { idRanges } from './table-scan.js';
@@ -39,8 +39,8 @@ export class PurgeScan {
     const mark = this.#writer.prepare(this.#sql.startPurge);
     return this.#writer.write(() =>
       found.flatMap(({ gid }) => {
-        const row: { lease: number; db: string | null } | undefined = mark.get({ gid, ...ages });
-        return row === undefined ? [] : [{ gid, lease: row.lease, db: dbFromText(row.db) }];
+        const row: { lease: number; db: string | null; barrier_dbs: string | null } | undefined = mark.get({ gid, ...ages });
+        return row === undefined ? [] : [{ gid, lease: row.lease, db: dbFromText(row.db), barrierDbs: dbsFromText(row.barrier_dbs) }];
       }),
     );
   }

@@ -30,7 +30,7 @@ import { isOf, type NativeTransaction, queryRunnerOf } from '../enlistment.js';
 import { selectJobs } from '../sql/sqlite/select-jobs.js';
 import { countsByStatus, ROLLED_BACK, statusCode, statusMask, statusOf } from '../status.js';
 import { assertInitialized, jobTable, migrationsOf, type StoreSettings } from '../store-settings.js';
-import { errorToText, firstLease, NO_STEPS } from '../stored-text.js';
+import { dbsToText, errorToText, firstLease, NO_STEPS } from '../stored-text.js';
 import { enlistedSqliteStore } from './enlisted-sqlite-store.js';
 import { PurgeScan } from './purge-scan.js';
 import { claimedJob, type DueRow, insertValues, type JobRow, reviveValues, storedJob } from './sqlite-rows.js';
@@ -115,6 +115,7 @@ export class SqliteStore implements TransactionStore {
         dueInMs: save.dueInMs === undefined ? null : Math.round(save.dueInMs),
         queue: save.queue ?? null,
         error: errorToText(save.error),
+        dbs: dbsToText(save.barrierDbs),
       }),
     );
   }

@@ -6,7 +6,22 @@ import { SUBMITTED } from '../../status.js';
  * and no index is touched (HOT). Values: arrays of gid, lease, step, attempt, status, give up (0 or 1), ms until due, queue, error (null: untouched).
  * Rows: the gids whose fence matched and that are not further than this write.
  */
-export const saveJobs = (table: QuotedName) => `
+export const saveJobs = (table: QuotedName) => save(table, { set: '', source: '', column: '' });
+
+/**
+ * The same for batches in which a save names databases. Further value: array of databases as JSON arrays of texts (null: untouched), which are added to those stored, each once. A
+ * statement of its own, so that all the others neither send nor look at any of it.
+ */
+export const saveJobsWithDbs = (table: QuotedName) =>
+  save(table, {
+    set: `,
+      barrier_dbs = case when v.dbs is null then j.barrier_dbs else (
+        select jsonb_agg(distinct e.ref) from jsonb_array_elements(coalesce(j.barrier_dbs, '[]')::jsonb || v.dbs::jsonb) e(ref))::text end`,
+    source: ', $10::text[]',
+    column: ', dbs',
+  });
+
+const save = (table: QuotedName, dbs: { set: string; source: string; column: string }) => `
   update ${table} j
   set step = v.step, attempt = v.attempt, status = v.status,
       queue = coalesce(v.queue, j.queue),
@@ -14,9 +29,9 @@ export const saveJobs = (table: QuotedName) => `
       finished_at = case when v.status > ${SUBMITTED} then now() end,
       last_error = coalesce(v.error, j.last_error),
       lease = j.lease + v.give_up,
-      held = case v.give_up when 1 then 0 else j.held end
-  from unnest($1::text[], $2::bigint[], $3::integer[], $4::integer[], $5::smallint[], $6::smallint[], $7::bigint[], $8::text[], $9::text[])
-    v(gid, lease, step, attempt, status, give_up, due_in, queue, error)
+      held = case v.give_up when 1 then 0 else j.held end${dbs.set}
+  from unnest($1::text[], $2::bigint[], $3::integer[], $4::integer[], $5::smallint[], $6::smallint[], $7::bigint[], $8::text[], $9::text[]${dbs.source})
+    v(gid, lease, step, attempt, status, give_up, due_in, queue, error${dbs.column})
   where j.gid = v.gid and j.lease = v.lease
     and case v.give_up when 1 then j.step <= v.step else (j.step, j.attempt) <= (v.step, v.attempt) end
   returning j.gid`;

@@ -14,8 +14,8 @@ const OLD_ENOUGH = `
 export const selectPurgeable = (table: QuotedName) =>
   `select gid from ${table} where id > :after and id <= :upTo and ${OLD_ENOUGH} limit :limit`;
 
-/** First write of a purge (R5), for one row. Named values: gid and the ages. Rows: gid, new lease, database, if it still may be purged. */
+/** First write of a purge (R5), for one row. Named values: gid and the ages. Rows: gid, new lease, database, databases with barriers, if it still may be purged. */
 export const startPurge = (table: QuotedName) => `
   update ${table} set status = ${PURGING}, lease = lease + 1, finished_at = ${NOW}
   where gid = :gid and ${OLD_ENOUGH}
-  returning gid, lease, db`;
+  returning gid, lease, db, barrier_dbs`;

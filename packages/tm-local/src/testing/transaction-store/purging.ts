@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
+import type { DbRef } from '@stepping/core';
 import { type Bench, describe, it } from './bench.js';
 import { leavesAlone } from './creating.js';
-import { aJob, aJobThatIs, createOne, DAY_MS, gidsOf, HOUR_MS, keyOf, stored } from './rows.js';
+import { aJob, aJobThatIs, checkpoint, claimed, createOne, DAY_MS, finish, gidsOf, HOUR_MS, keyOf, stored } from './rows.js';
 
 export function describePurging(bench: Bench): void {
   const startPurge = (over: { finishedMsAgo?: number; failedMsAgo?: number; limit?: number } = {}, store = bench.store) =>
@@ -24,12 +25,42 @@ export function describePurging(bench: Bench): void {
       const purging = await startPurge();
       assert.deepEqual(
         [...purging].sort((a, b) => (a.gid < b.gid ? -1 : 1)),
-        rows.map(({ gid, lease, db }) => ({ gid, lease: lease + 1, db })).sort((a, b) => (a.gid < b.gid ? -1 : 1)),
+        rows.map(({ gid, lease, db }) => ({ gid, lease: lease + 1, db, barrierDbs: [] })).sort((a, b) => (a.gid < b.gid ? -1 : 1)),
       );
       for (const { gid, lease } of purging) {
         const row = await bench.row(gid);
         assert.deepEqual({ status: row.status, lease: row.lease }, { status: 'purging', lease });
       }
+    });
+
+    it('names every database in which saves said that there are barriers, each once', async () => {
+      const dbs = [
+        { provider: 'memory', name: 'orders', tenant: 'acme' },
+        { provider: 'memory', name: 'orders' },
+        { provider: 'memory', name: 'orders', tenant: `o'brien "&" \\ söhne\n🚚` },
+      ] as const;
+      const [acme, none, hostile] = dbs;
+      const job = await stored(bench.store, aJob());
+      const neighbour = await stored(bench.store, aJob({ queue: 'other' }));
+      const first = await claimed(bench.store, job);
+      const other = await claimed(bench.store, neighbour);
+      await bench.store.save([{ ...checkpoint(first, 1), barrierDbs: [acme] }]);
+      // A repeat, and one in a batch with a job that has none.
+      await bench.store.save([{ ...checkpoint(first, 1), barrierDbs: [acme] }]);
+      const batch = [{ ...checkpoint(first, 2), barrierDbs: [none, acme, hostile] }, checkpoint(other, 1)];
+      await bench.store.save(batch.sort((a, b) => (a.gid < b.gid ? -1 : 1)));
+      await bench.store.save([{ ...checkpoint(first, 1), barrierDbs: [{ provider: 'memory', name: 'late' }] }]); // lands late: not written
+      await bench.store.save([finish(first), finish(other)].sort((a, b) => (a.gid < b.gid ? -1 : 1)));
+      for (const { gid } of [job, neighbour]) await bench.age(gid, 2 * DAY_MS);
+
+      const purging = new Map((await startPurge()).map(({ gid, barrierDbs }) => [gid, barrierDbs]));
+      const sorted = (refs: readonly DbRef[] = []) => refs.map((ref) => JSON.stringify(ref, ['provider', 'name', 'tenant'])).sort();
+      assert.deepEqual(sorted(purging.get(job.gid)), sorted(dbs));
+      assert.deepEqual(purging.get(neighbour.gid), []);
+      // Also for who takes the purge over.
+      await bench.age(job.gid, HOUR_MS);
+      const taken = (await startPurge({}, bench.second)).find(({ gid }) => gid === job.gid);
+      assert.deepEqual(sorted(taken?.barrierDbs), sorted(dbs));
     });
 
     it('leaves alone what is younger or not finished, however old', async () => {
