@@ -1,6 +1,7 @@
 import type { Turns } from '@stepping/core';
-import { closeConnection, type SqliteConnection, sqliteConnectionOf, untilNotBusy } from '@stepping/typeorm';
+import { closeConnection, dialectOf, fileTurns, type SqliteConnection, sqliteConnectionOf, untilNotBusy } from '@stepping/typeorm';
 import type { DataSource, QueryRunner } from 'typeorm';
+import type { FoundDatabase } from './find-database.js';
 import { type DatabaseTarget, OwnedTransaction } from './held-transaction.js';
 import type { IsolationLevel } from './in-transaction.js';
 import { reserveCommit } from './typeorm-transaction.js';
@@ -13,6 +14,25 @@ export abstract class BusinessTransaction extends OwnedTransaction {
   declare readonly runner: QueryRunner;
   /** Whatever became of it: nothing of it stays open. Never rejects. */
   abstract release(): Promise<void>;
+}
+
+/** Opens a transaction on a registered database, and sees to it that it is over when `work` is. `work` commits. */
+export async function withTransaction<R>(
+  { provider, dataSource }: FoundDatabase,
+  target: DatabaseTarget,
+  isolationLevel: IsolationLevel | undefined,
+  work: (transaction: BusinessTransaction) => Promise<R>,
+): Promise<R> {
+  const use = async (transaction: BusinessTransaction) => {
+    try {
+      return await work(transaction);
+    } finally {
+      await transaction.release();
+    }
+  };
+  if (dialectOf(dataSource) === 'postgres') return use(await beginPostgres(dataSource, target, isolationLevel));
+  const clone = await provider.transactionsOf(dataSource);
+  return withTurn(fileTurns(dataSource), async (leaveTurn) => use(await beginSqlite(clone, target, leaveTurn)));
 }
 
 // ── PostgreSQL ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -38,7 +58,7 @@ class PostgresTransaction extends BusinessTransaction {
 }
 
 /** Opens a transaction on a connection of the user's pool. */
-export async function beginPostgres(
+async function beginPostgres(
   dataSource: DataSource,
   target: DatabaseTarget,
   isolationLevel: IsolationLevel | undefined,
@@ -91,7 +111,7 @@ class SqliteTransaction extends BusinessTransaction {
 }
 
 /** Opens a transaction on the clone of the user's DataSource, which is ours alone while we have the turn of the file. */
-export async function beginSqlite(clone: DataSource, target: DatabaseTarget, leaveTurn: () => void): Promise<BusinessTransaction> {
+async function beginSqlite(clone: DataSource, target: DatabaseTarget, leaveTurn: () => void): Promise<BusinessTransaction> {
   const runner = newRunner(clone);
   try {
     await runner.startTransaction();
@@ -138,7 +158,7 @@ async function waitAndRun(connection: SqliteConnection, runner: QueryRunner, sql
 }
 
 /** Runs `work` in a turn that ends when it says so, or else when it is done. */
-export function withTurn<R>(turns: Turns, work: (leaveTurn: () => void) => Promise<R>): Promise<R> {
+function withTurn<R>(turns: Turns, work: (leaveTurn: () => void) => Promise<R>): Promise<R> {
   return new Promise((resolve, reject) => {
     const turn = turns.run(() => new Promise<void>((leaveTurn) => work(leaveTurn).finally(leaveTurn).then(resolve, reject)));
     turn.catch(reject); // it has no turn to wait for: TX_NESTED

@@ -18,7 +18,7 @@ export interface FoundDatabase {
  * @throws {@link SteppingError} `DB_UNKNOWN`, `DB_MISMATCH`
  */
 export async function findDatabase(
-  providers: DbProviders,
+  providers: Pick<DbProviders, 'all'>,
   dataSource: DataSource | undefined,
   target: DatabaseTarget,
 ): Promise<FoundDatabase> {

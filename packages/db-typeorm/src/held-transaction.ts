@@ -69,7 +69,8 @@ export class HeldTransaction implements DbTransaction {
       await endConnection(this.runner, new Error('Closed, so that its transaction ends.'));
   }
 
-  protected assertNotNested(): void {
+  /** @throws {@link SteppingError} `TX_NESTED` */
+  assertNotNested(): void {
     if (nestingDepth(this.runner) <= 1) return;
     throw new SteppingError(
       'TX_NESTED',

@@ -1,7 +1,6 @@
 import { type AddArgs, type AnyStep, DbProviders, type JobBuilder, type Stepping, SteppingError, TransactionScope } from '@stepping/core';
-import { dialectOf, fileTurns } from '@stepping/typeorm';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
-import { type BusinessTransaction, beginPostgres, beginSqlite, withTurn } from './business-transaction.js';
+import { type BusinessTransaction, withTransaction } from './business-transaction.js';
 import { findDatabase } from './find-database.js';
 
 /** Of TypeORM. SQLite's transactions are always serializable, so it is left out there. */
@@ -52,12 +51,8 @@ export async function inTransaction<R>(
 ): Promise<R> {
   const options: InTransactionTarget = 'createQueryRunner' in target ? { dataSource: target } : target;
   return stepping.resolve(TransactionScope).run(async () => {
-    const { provider, dataSource } = await findDatabase(stepping.resolve(DbProviders), options.dataSource, options);
-    if (dialectOf(dataSource) === 'postgres') {
-      return run(stepping, await beginPostgres(dataSource, options, options.isolationLevel), options, work);
-    }
-    const clone = await provider.transactionsOf(dataSource);
-    return withTurn(fileTurns(dataSource), async (leaveTurn) => run(stepping, await beginSqlite(clone, options, leaveTurn), options, work));
+    const database = await findDatabase(stepping.resolve(DbProviders), options.dataSource, options);
+    return withTransaction(database, options, options.isolationLevel, (transaction) => run(stepping, transaction, options, work));
   });
 }
 
@@ -67,18 +62,14 @@ async function run<R>(
   { gid, tenant }: InTransactionTarget,
   work: (tx: BusinessScope) => Promise<R>,
 ): Promise<R> {
-  try {
-    const job = stepping.createJob({ transaction, gid, tenant });
-    const body = new BodyJob(job);
-    const { runner } = transaction;
-    const result = await work({ manager: runner.manager, queryRunner: runner, job: body });
-    body.end();
-    if (job.stepCount === 0) await transaction.commit();
-    else await job.start();
-    return result;
-  } finally {
-    await transaction.release();
-  }
+  const job = stepping.createJob({ transaction, gid, tenant });
+  const body = new BodyJob(job);
+  const { runner } = transaction;
+  const result = await work({ manager: runner.manager, queryRunner: runner, job: body });
+  body.end();
+  if (job.stepCount === 0) await transaction.commit();
+  else await job.start();
+  return result;
 }
 
 /** The job as the body sees it: it can add steps, and nothing else, for as long as the body runs. */

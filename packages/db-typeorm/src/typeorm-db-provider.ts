@@ -9,6 +9,9 @@ import type { TypeormDbOptions } from './typeorm-db.js';
 /** First part of the `DbRef` of a database with TypeORM. */
 export const PROVIDER = 'typeorm';
 
+/** Those of all apps of this process: a request that is received comes with no app. */
+export const startedDatabases = new Set<TypeormDbProvider>();
+
 export class TypeormDbProvider implements DbProvider {
   readonly provider = PROVIDER;
   readonly name: string;
@@ -26,8 +29,12 @@ export class TypeormDbProvider implements DbProvider {
 
   /** @throws {@link SteppingError} `STORE_UNAVAILABLE`, `STORE_REFUSED`, `CONFIG_INVALID` */
   async start(): Promise<void> {
-    if (this.#options.dataSource === undefined) return; // a tenant whose database is down must not keep the others from starting
-    const { dataSource } = this.#options;
+    if (this.#options.dataSource !== undefined) await this.#startOne(this.#options.dataSource);
+    // A tenant whose database is down must not keep the others from starting.
+    startedDatabases.add(this);
+  }
+
+  async #startOne(dataSource: DataSource): Promise<void> {
     if (!dataSource.isInitialized) {
       throw new SteppingError(
         'CONFIG_INVALID',
@@ -40,6 +47,7 @@ export class TypeormDbProvider implements DbProvider {
   }
 
   async close(): Promise<void> {
+    startedDatabases.delete(this);
     for (const clone of this.#clones.values()) await clone.then(({ release }) => release()).catch(() => {});
     for (const barriers of this.#barriers.values()) await barriers.close().catch(() => {});
   }
