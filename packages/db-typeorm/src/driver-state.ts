@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events';
 import { closeConnection, dialectOf, type PostgresConnection, type SqliteConnection, sqliteConnectionOf } from '@stepping/typeorm';
 import type { QueryRunner } from 'typeorm';
 
@@ -12,6 +13,20 @@ export function driverStateOf(runner: QueryRunner): DriverState {
   if (status === 'I') return 'none';
   if (status === 'E') return 'failed';
   return status === 'T' ? 'open' : 'unknown';
+}
+
+/**
+ * Resolves when the driver knows what the last statement has made of the transaction. PostgreSQL tells of an error first and of the transaction afterwards; if the two arrive apart,
+ * whoever catches the error goes on in between.
+ */
+export async function stateIsKnown(runner: QueryRunner): Promise<void> {
+  if (dialectOf(runner.dataSource) !== 'postgres') return;
+  const connection = (runner as unknown as { databaseConnection?: EventEmitter & { readonly readyForQuery?: boolean } }).databaseConnection;
+  if (connection?.readyForQuery !== false) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  connection.once('drain', resolve).once('end', resolve);
+  await promise;
+  connection.off('drain', resolve).off('end', resolve);
 }
 
 /** Ends the transaction by ending its connection. */

@@ -2,7 +2,7 @@ import { DbProviders, type DbRef, type DbTransaction, type Resolver, SteppingErr
 import { commitOutcome, isDefiniteRefusal } from '@stepping/typeorm';
 import type { QueryRunner } from 'typeorm';
 import { barrierTableOf } from './barrier-table.js';
-import { driverStateOf, endConnection } from './driver-state.js';
+import { driverStateOf, endConnection, stateIsKnown } from './driver-state.js';
 import { findDatabase } from './find-database.js';
 import { deleteBarrier } from './sql/delete-barrier.js';
 import { insertBarrier } from './sql/insert-barrier.js';
@@ -88,6 +88,7 @@ export class OwnedTransaction extends HeldTransaction {
   async commit(): Promise<void> {
     this.#assertOpen();
     this.assertNotNested();
+    await stateIsKnown(this.runner);
     if (driverStateOf(this.runner) === 'failed') await this.#refuseFailed();
     try {
       await this.runner.commitTransaction();

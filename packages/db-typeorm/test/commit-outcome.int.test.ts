@@ -1,6 +1,6 @@
 import { afterEach, expect, it } from '@jest/globals';
-import type { DataSource, QueryRunner } from 'typeorm';
-import { inTransaction, typeormDb, typeormTransaction } from '../src/index.js';
+import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
+import { inTransaction, once, typeormDb, typeormTransaction } from '../src/index.js';
 import { errorOf, sendMail, started, stopApps } from './support/apps.js';
 import { openWire, type Wire } from './support/cut-commit.js';
 import { Order, postgres, sqliteWithoutWal } from './support/databases.js';
@@ -60,6 +60,18 @@ postgres.describe('a commit on PostgreSQL', () => {
     await order('first', 'book');
     expect(await errorOf(order('second', 'book'))).toMatchObject({ query: 'COMMIT', driverError: { code: '23505' } });
     expect([await orders(), await statusOf('first'), await statusOf('second')]).toEqual([1, 'submitted', 'rolled-back']);
+  });
+
+  it('of a transaction whose failed statement was swallowed is refused, also when the server says late that it has failed', async () => {
+    const { wire, dataSource, stepping, orders } = await setUp();
+    wire.splitErrors();
+    const swallow = async ({ manager }: { manager: EntityManager }) => {
+      await manager.save(Order, { what: 'lost' });
+      await errorOf(manager.query('select 1/0'));
+    };
+    expect(await errorOf(inTransaction(stepping, dataSource, swallow))).toMatchObject({ code: 'TX_NOT_ACTIVE' });
+    expect(await errorOf(once(dataSource, 'key', (manager) => swallow({ manager })))).toMatchObject({ code: 'TX_NOT_ACTIVE' });
+    expect(await orders()).toBe(0);
   });
 
   it('by the user whose answer is lost is found out by submit()', async () => {

@@ -6,6 +6,8 @@ export interface Wire {
   readonly url: string;
   /** What becomes of the next COMMIT: the server never gets it; or it does it, and its answer is lost. Both end the connection. */
   cutNextCommit(how: 'before' | 'after'): void;
+  /** From now on, what the server says of the transaction after an error arrives apart from that error. */
+  splitErrors(): void;
   close(): Promise<void>;
 }
 
@@ -14,8 +16,10 @@ export async function openWire(url: string): Promise<Wire> {
   const { hostname, port } = new URL(url);
   const sockets = new Set<Socket>();
   let cut: 'before' | 'after' | undefined;
+  let splits = false;
 
   const server: Server = createServer((client) => {
+    client.setNoDelay();
     const upstream = connect(Number(port), hostname);
     let answerIsLost = false;
     const end = () => {
@@ -30,7 +34,13 @@ export async function openWire(url: string): Promise<Wire> {
       }
       upstream.write(chunk);
     });
-    upstream.on('data', (chunk) => (answerIsLost ? end() : client.write(chunk)));
+    upstream.on('data', (chunk) => {
+      if (answerIsLost) end();
+      else if (splits && isFailedState(chunk.subarray(-6))) {
+        client.write(chunk.subarray(0, -6));
+        setTimeout(() => client.write(chunk.subarray(-6)), 20);
+      } else client.write(chunk);
+    });
     for (const socket of [client, upstream]) {
       sockets.add(socket);
       socket.on('error', end).on('close', end);
@@ -44,6 +54,9 @@ export async function openWire(url: string): Promise<Wire> {
     cutNextCommit(how) {
       cut = how;
     },
+    splitErrors() {
+      splits = true;
+    },
     async close() {
       for (const socket of sockets) socket.destroy();
       await new Promise((resolve) => server.close(resolve));
@@ -54,4 +67,9 @@ export async function openWire(url: string): Promise<Wire> {
 /** The message of a simple query: Q, its length, its text. */
 function isCommit(chunk: Buffer): boolean {
   return chunk[0] === 0x51 && chunk.toString('latin1', 5).toUpperCase().startsWith('COMMIT');
+}
+
+/** ReadyForQuery in a failed transaction: Z, its length, E. */
+function isFailedState(message: Buffer): boolean {
+  return message.equals(Buffer.from([0x5a, 0, 0, 0, 5, 0x45]));
 }
