@@ -1,7 +1,11 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { accessSync, constants, cpSync, mkdirSync, openSync, statSync } from 'node:fs';
+import { accessSync, constants, cpSync, existsSync, mkdirSync, openSync, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** How long a server may take to answer its first query. Unit: ms. */
+const START_TIMEOUT_MS = 60_000;
 
 /** A port nobody listens on now. */
 export async function freePort() {
@@ -62,4 +66,40 @@ export function startServer(command, args, { logFile, ...options }) {
   const child = spawn(command, args, { ...options, stdio: ['ignore', log, log], detached: true });
   const ended = new Promise((resolve) => child.once('exit', resolve).once('error', resolve));
   return { child, ended };
+}
+
+/** Waits for the first answer; rejects with the end of its log when the server ends instead. */
+export async function untilItAnswers(name, ask, { ended, logFile }) {
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  let exited = false;
+  ended.then(() => {
+    exited = true;
+  });
+  for (;;) {
+    try {
+      await ask();
+      return;
+    } catch (error) {
+      if (!exited && Date.now() < deadline) await sleep(50);
+      else throw new Error(`${name} did not start: ${error.message}\n${readFileSync(logFile, 'utf8').slice(-2_000)}`);
+    }
+  }
+}
+
+/** Ends the server of a supervisor that was killed before it could. */
+export function endServerOf(data, pidFile, signal) {
+  if (!existsSync(pidFile)) return;
+  const pid = Number(readFileSync(pidFile, 'utf8').split('\n', 1)[0]);
+  if (!commandOf(pid).includes(data)) return; // the number belongs to somebody else by now
+  process.kill(pid, signal);
+  const deadline = Date.now() + 5_000;
+  while (commandOf(pid).includes(data) && Date.now() < deadline) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+}
+
+function commandOf(pid) {
+  try {
+    return execFileSync('ps', ['-p', String(pid), '-o', 'args='], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  } catch {
+    return '';
+  }
 }

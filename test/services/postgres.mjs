@@ -1,13 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, realpathSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import { freePort, isExecutable, onPath, reachable, serverUser, startServer } from './local-server.mjs';
-
-/** How long a server may take to answer its first query. Unit: ms. */
-const START_TIMEOUT_MS = 60_000;
+import { endServerOf, freePort, isExecutable, onPath, reachable, serverUser, startServer, untilItAnswers } from './local-server.mjs';
 
 export const postgres = {
   name: 'postgres',
@@ -62,7 +59,7 @@ async function start(directory) {
     child.kill('SIGKILL');
   };
   try {
-    await untilItAnswers(url, ended, logFile);
+    await untilItAnswers('PostgreSQL', () => query(url, 'select 1'), { ended, logFile });
   } catch (error) {
     await stop();
     throw error;
@@ -103,23 +100,6 @@ function shippedFolder() {
   }
 }
 
-async function untilItAnswers(url, ended, logFile) {
-  const deadline = Date.now() + START_TIMEOUT_MS;
-  let exited = false;
-  ended.then(() => {
-    exited = true;
-  });
-  for (;;) {
-    try {
-      await query(url, 'select 1');
-      return;
-    } catch (error) {
-      if (!exited && Date.now() < deadline) await sleep(50);
-      else throw new Error(`PostgreSQL did not start: ${error.message}\n${readFileSync(logFile, 'utf8').slice(-2_000)}`);
-    }
-  }
-}
-
 function databasesAt(url) {
   return {
     async createDatabase(name) {
@@ -145,22 +125,7 @@ async function query(connectionString, sql) {
   }
 }
 
-/** Ends the server of a supervisor that was killed before it could. */
 function endLeftover(directory) {
   const data = join(directory, 'data');
-  const pidFile = join(data, 'postmaster.pid');
-  if (!existsSync(pidFile)) return;
-  const pid = Number(readFileSync(pidFile, 'utf8').split('\n', 1)[0]);
-  if (!commandOf(pid).includes(data)) return; // the number belongs to somebody else by now
-  process.kill(pid, 'SIGQUIT');
-  const deadline = Date.now() + 5_000;
-  while (commandOf(pid).includes(data) && Date.now() < deadline) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
-}
-
-function commandOf(pid) {
-  try {
-    return execFileSync('ps', ['-p', String(pid), '-o', 'args='], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
-  } catch {
-    return '';
-  }
+  endServerOf(data, join(data, 'postmaster.pid'), 'SIGQUIT');
 }

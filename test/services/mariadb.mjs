@@ -1,0 +1,109 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync, chownSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import mysql from 'mysql2/promise';
+import { endServerOf, freePort, onPath, serverUser, startServer, untilItAnswers } from './local-server.mjs';
+
+export const mariadb = {
+  name: 'mariadb',
+  url: 'STEPPING_TEST_MARIADB_URL',
+  hint: 'Set STEPPING_TEST_MARIADB_URL=mysql://user:password@host:port/, or put mariadbd and mariadb-install-db on the PATH (apt-get install mariadb-server).',
+  connect,
+  start,
+  endLeftover,
+};
+
+/** By URL alone: there is no MySQL that could be fetched without root, and none beside a MariaDB of the same distribution. */
+export const mysqlServer = {
+  name: 'mysql',
+  url: 'STEPPING_TEST_MYSQL_URL',
+  hint: 'Set STEPPING_TEST_MYSQL_URL=mysql://user:password@host:port/.',
+  byUrlOnly: true,
+  connect,
+  start: async () => undefined,
+  endLeftover() {},
+};
+
+/** A server that runs already; we only make databases in it. */
+async function connect(url) {
+  await query(url, 'select 1');
+  return { ...databasesAt(url), stop: async () => {} };
+}
+
+async function start(directory) {
+  const [server, install] = [onPath('mariadbd'), onPath('mariadb-install-db')];
+  if (server === undefined || install === undefined) return undefined;
+
+  const user = serverUser('mysql');
+  const data = join(directory, 'data');
+  mkdirSync(directory, { recursive: true });
+  chmodSync(directory, 0o755); // whatever the umask: the server's user must get through
+  mkdirSync(data, { mode: 0o700 });
+  if (user.uid !== undefined) chownSync(data, user.uid, user.gid);
+  const options = { ...user, cwd: data };
+  const layout = [
+    '--no-defaults',
+    `--datadir=${data}`,
+    '--auth-root-authentication-method=normal',
+    '--skip-test-db',
+    '--skip-name-resolve',
+  ];
+  execFileSync(install, layout, { ...options, stdio: ['ignore', 'ignore', 'inherit'] });
+
+  const port = await freePort();
+  const logFile = join(directory, 'mariadb.log');
+  // Durability stays on, as the server has it by itself: what a test says about crashes and about speed is only true with it.
+  const args = [
+    '--no-defaults',
+    `--datadir=${data}`,
+    `--socket=${join(data, 's.sock')}`,
+    `--pid-file=${join(data, 'mariadb.pid')}`,
+    '--bind-address=127.0.0.1',
+    `--port=${port}`,
+    '--max-connections=400',
+    '--skip-name-resolve',
+  ];
+  const { child, ended } = startServer(server, args, { ...options, logFile });
+
+  const url = `mysql://root@127.0.0.1:${port}/`;
+  const stop = async () => {
+    child.kill('SIGTERM');
+    await Promise.race([ended, sleep(10_000)]);
+    child.kill('SIGKILL');
+  };
+  try {
+    await untilItAnswers('MariaDB', () => query(url, 'select 1'), { ended, logFile });
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const asUser = user.uid === undefined ? '' : `setpriv --reuid ${user.uid} --regid ${user.gid} --clear-groups `;
+  return { ...databasesAt(url), stop, reopen: `${asUser}${[server, ...args].join(' ')}` };
+}
+
+function databasesAt(url) {
+  return {
+    async createDatabase(name) {
+      await query(url, `create database \`${name}\` character set utf8mb4`);
+      return Object.assign(new URL(url), { pathname: `/${name}` }).href;
+    },
+    async dropDatabase(name) {
+      await query(url, `drop database if exists \`${name}\``);
+    },
+  };
+}
+
+async function query(uri, sql) {
+  const connection = await mysql.createConnection({ uri, connectTimeout: 5_000 });
+  try {
+    return await connection.query(sql);
+  } finally {
+    connection.destroy();
+  }
+}
+
+function endLeftover(directory) {
+  const data = join(directory, 'data');
+  endServerOf(data, join(data, 'mariadb.pid'), 'SIGKILL');
+}
