@@ -58,6 +58,11 @@ export interface DbProvider {
    * proof, false is none (A3). Rejects when the database cannot be asked.
    */
   hasCommitted(gid: string, instance: string, ref: DbRef): Promise<boolean>;
+  /**
+   * Whether this very database answered when it was last asked, be it that a lock made it wait. False: it is down, and there is no use in asking it once for each of its jobs. Costs
+   * nothing. Left out: nobody knows.
+   */
+  isReachable?(ref: DbRef): boolean;
   /** Deletes all barriers of these gids that are older than half an hour (a purged gid that is started anew keeps its own). Part of R5. */
   purgeBarriers(gids: readonly string[], ref: DbRef): Promise<void>;
   /** Creates or upgrades the barrier table. */

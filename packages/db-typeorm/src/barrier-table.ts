@@ -1,6 +1,7 @@
 import { type Dialect, dialectOf, type Migrations, type QuotedName, qualified, schemaOf, toTypeormMigrations } from '@stepping/typeorm';
 import type { DataSource, MigrationInterface } from 'typeorm';
 import { createBarrierTable } from './sql/create-barrier-table.js';
+import { indexEffects } from './sql/index-effects.js';
 
 /** Where the barriers of a database are. */
 export interface BarrierTable {
@@ -23,6 +24,11 @@ export const barrierMigrations: Migrations = {
       version: 1,
       name: 'CreateBarrierTable',
       statements: ({ dialect, table }) => [createBarrierTable({ dialect, name: table(TABLE) })],
+    },
+    {
+      version: 2,
+      name: 'IndexEffects',
+      statements: ({ dialect, table }) => [indexEffects({ dialect, name: table(TABLE) })],
     },
   ],
 };

@@ -7,6 +7,12 @@ export interface Barriers {
   resolveInDoubt(gid: string, instance: string): Promise<InDoubtAnswer>;
   hasCommitted(gid: string, instance: string): Promise<boolean>;
   purge(gids: readonly string[]): Promise<void>;
+  /** Up to `limit` barriers of received keys, older than this; answers how many. For {@link sweepBarriers}, as the next two. */
+  deleteReceived(olderThanMs: number, limit: number): Promise<number>;
+  /** Jobs whose steps have left barriers older than this, in the order of gids from after `after`. */
+  effectsOf(olderThanMs: number, after: string, limit: number): Promise<string[]>;
+  /** The barriers of these jobs' steps, older than this. */
+  deleteEffects(olderThanMs: number, gids: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }
 

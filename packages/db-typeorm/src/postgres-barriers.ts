@@ -1,11 +1,12 @@
 import type { InDoubtAnswer } from '@stepping/core';
 import { ownDataSource, type PostgresConnection, runMigrations, withPostgresConnection } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
-import { barrierMigrations, barrierTableOf } from './barrier-table.js';
+import { type BarrierTable, barrierMigrations, barrierTableOf } from './barrier-table.js';
 import { answerOf, type Barriers, LOCK_TIMEOUT_MS } from './barriers.js';
 import { insertBarrier } from './sql/insert-barrier.js';
 import { purgeBarriers } from './sql/purge-barriers.js';
 import { selectReason } from './sql/select-reason.js';
+import { deleteEffects, deleteReceived, selectEffects } from './sql/sweep-barriers.js';
 
 /** In-doubt questions wait for locks; only so many at a time, so that `hasCommitted` always finds a connection. */
 const QUESTIONS_AT_A_TIME = 2;
@@ -16,6 +17,7 @@ const QUERY_TIMEOUT_MS = 10_000;
 export class PostgresBarriers implements Barriers {
   readonly #users: DataSource;
   #own: Promise<DataSource> | undefined;
+  #closed = false;
   #asking = 0;
   readonly #waiting: (() => void)[] = [];
 
@@ -44,26 +46,41 @@ export class PostgresBarriers implements Barriers {
   }
 
   async hasCommitted(gid: string, instance: string): Promise<boolean> {
-    const own = await this.#connected();
-    const { rows } = await withPostgresConnection(own, (connection) =>
-      connection.query(selectReason(barrierTableOf(own)), [gid, instance]),
-    );
-    return rows[0]?.reason === 'msg';
+    return (await this.#run(selectReason, [gid, instance])).rows[0]?.reason === 'msg';
   }
 
   async purge(gids: readonly string[]): Promise<void> {
-    const own = await this.#connected();
-    await withPostgresConnection(own, (connection) => connection.query(purgeBarriers(barrierTableOf(own)), [gids]));
+    await this.#run(purgeBarriers, [gids]);
+  }
+
+  async deleteReceived(olderThanMs: number, limit: number): Promise<number> {
+    return (await this.#run(deleteReceived, [olderThanMs, limit])).rowCount ?? 0;
+  }
+
+  async effectsOf(olderThanMs: number, after: string, limit: number): Promise<string[]> {
+    const { rows } = await this.#run(selectEffects, [olderThanMs, after, limit]);
+    return rows.map(({ gid }) => gid);
+  }
+
+  async deleteEffects(olderThanMs: number, gids: readonly string[]): Promise<void> {
+    await this.#run(deleteEffects, [olderThanMs, gids]);
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     const own = await this.#own?.catch(() => undefined);
     this.#own = undefined;
     await own?.destroy();
   }
 
+  async #run(statement: (table: BarrierTable) => string, values: readonly unknown[]) {
+    const own = await this.#connected();
+    return withPostgresConnection(own, (connection) => connection.query(statement(barrierTableOf(own)), values));
+  }
+
   // Connects when first asked, and again after a failure: a database that is down now may be up when the next question comes.
-  #connected(): Promise<DataSource> {
+  async #connected(): Promise<DataSource> {
+    if (this.#closed) throw new Error('Closed: the app was stopped, or the credentials of the database were changed');
     this.#own ??= ownDataSource(this.#users, { poolSize: POOL_SIZE, queryTimeoutMs: QUERY_TIMEOUT_MS })
       .initialize()
       .catch((error: unknown) => {

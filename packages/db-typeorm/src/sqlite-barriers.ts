@@ -6,12 +6,14 @@ import { answerOf, type Barriers, LOCK_TIMEOUT_MS } from './barriers.js';
 import { insertBarrier } from './sql/insert-barrier.js';
 import { purgeBarriers } from './sql/purge-barriers.js';
 import { selectReason } from './sql/select-reason.js';
+import { deleteEffects, deleteReceived, selectEffects } from './sql/sweep-barriers.js';
 
 export class SqliteBarriers implements Barriers {
   readonly #users: DataSource;
   readonly #turns: Turns;
   readonly #table: BarrierTable;
   #own: Promise<DataSource> | undefined;
+  #closed = false;
 
   constructor(users: DataSource) {
     this.#users = users;
@@ -37,7 +39,22 @@ export class SqliteBarriers implements Barriers {
     await this.#write((connection) => connection.prepare(purgeBarriers(this.#table)).run(JSON.stringify(gids)));
   }
 
+  deleteReceived(olderThanMs: number, limit: number): Promise<number> {
+    return this.#write((connection) => connection.prepare(deleteReceived(this.#table)).run(olderThanMs, limit).changes);
+  }
+
+  async effectsOf(olderThanMs: number, after: string, limit: number): Promise<string[]> {
+    const connection = sqliteConnectionOf(await this.#opened());
+    const select = () => connection.prepare(selectEffects(this.#table)).all(olderThanMs, after, limit);
+    return (await untilNotBusy(select, LOCK_TIMEOUT_MS)).map(({ gid }) => gid);
+  }
+
+  async deleteEffects(olderThanMs: number, gids: readonly string[]): Promise<void> {
+    await this.#write((connection) => connection.prepare(deleteEffects(this.#table)).run(olderThanMs, JSON.stringify(gids)));
+  }
+
   async close(): Promise<void> {
+    this.#closed = true;
     const own = await this.#own?.catch(() => undefined);
     this.#own = undefined;
     await own?.destroy();
@@ -49,15 +66,16 @@ export class SqliteBarriers implements Barriers {
     return untilNotBusy(() => connection.prepare(selectReason(this.#table)).get(gid, instance), LOCK_TIMEOUT_MS);
   }
 
-  async #write(statement: (connection: SqliteConnection) => void): Promise<void> {
+  async #write<R>(statement: (connection: SqliteConnection) => R): Promise<R> {
     const connection = sqliteConnectionOf(await this.#opened());
     const deadline = performance.now() + LOCK_TIMEOUT_MS;
-    await withinTurn(this.#turns, LOCK_TIMEOUT_MS, () =>
+    return withinTurn(this.#turns, LOCK_TIMEOUT_MS, () =>
       untilNotBusy(() => inOneGo(connection, () => statement(connection)), deadline - performance.now()),
     );
   }
 
-  #opened(): Promise<DataSource> {
+  async #opened(): Promise<DataSource> {
+    if (this.#closed) throw new Error('Closed: the app was stopped, or the credentials of the database were changed');
     this.#own ??= ownDataSource(this.#users, { poolSize: 1 })
       .initialize()
       .catch((error: unknown) => {
@@ -69,30 +87,31 @@ export class SqliteBarriers implements Barriers {
 }
 
 /** Without an await in between: a statement of the user's on another connection of this process would wait for our lock, and block the event loop that gives it back. */
-function inOneGo(connection: SqliteConnection, work: () => void): void {
+function inOneGo<R>(connection: SqliteConnection, work: () => R): R {
   connection.exec('begin immediate');
   try {
-    work();
+    const result = work();
     connection.exec('commit');
+    return result;
   } finally {
     if (connection.inTransaction) connection.exec('rollback');
   }
 }
 
 /** Like `turns.run`, but gives up when the turn has not come in time. A caller that has the turn already needs no other: its own transaction has ended, or the lock of the file says so. */
-async function withinTurn(turns: Turns, timeoutMs: number, work: () => Promise<void>): Promise<void> {
+async function withinTurn<R>(turns: Turns, timeoutMs: number, work: () => Promise<R>): Promise<R> {
   if (turns.heldByCaller()) return work();
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const { promise, resolve, reject } = Promise.withResolvers<R>();
   let waiting = true;
   const timer = setTimeout(() => {
     waiting = false;
-    reject(new Error(`Others write to ${turns.key} all the time`));
+    reject(Object.assign(new Error(`Others write to ${turns.key} all the time`), { code: 'SQLITE_BUSY' }));
   }, timeoutMs);
   turns
     .run(async () => {
       clearTimeout(timer);
-      if (waiting) await work();
+      if (waiting) await work().then(resolve, reject);
     })
-    .then(resolve, reject);
+    .catch(reject);
   return promise;
 }

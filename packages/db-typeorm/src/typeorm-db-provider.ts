@@ -1,10 +1,12 @@
-import { type DbProvider, type DbRef, type InDoubtAnswer, SteppingError } from '@stepping/core';
-import { type CloneShare, dialectOf, isDefiniteRefusal, isInMemory, originOf, transactionalClone } from '@stepping/typeorm';
+import { type DbProvider, type DbRef, type InDoubtAnswer, type Logger, SteppingError } from '@stepping/core';
+import { type CloneShare, dialectOf, isDefiniteRefusal, isInMemory, isLockTimeout, originOf, transactionalClone } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
 import type { Barriers } from './barriers.js';
 import { PostgresBarriers } from './postgres-barriers.js';
 import { SqliteBarriers } from './sqlite-barriers.js';
+import { type SweepOptions, sweepBarriers } from './sweep.js';
 import type { TypeormDbOptions } from './typeorm-db.js';
+import { within } from './within.js';
 
 /** First part of the `DbRef` of a database with TypeORM. */
 export const PROVIDER = 'typeorm';
@@ -12,13 +14,21 @@ export const PROVIDER = 'typeorm';
 /** Those of all apps of this process: a request that is received comes with no app. */
 export const startedDatabases = new Set<TypeormDbProvider>();
 
+/** `resolve` of a database per tenant is code of the user, which may ask a directory for the tenant's credentials. Unit: ms. */
+const RESOLVE_TIMEOUT_MS = 5_000;
+/** One question with all that belongs to it: resolving, connecting, waiting for a lock. Far below the lease of the job that it is about. Unit: ms. */
+const QUESTION_TIMEOUT_MS = 15_000;
+
 export class TypeormDbProvider implements DbProvider {
   readonly provider = PROVIDER;
   readonly name: string;
   /** One database per tenant, instead of one. */
   readonly perTenant: boolean;
   readonly #options: TypeormDbOptions;
+  /** Keyed by the object that the user gave: one with other credentials is another one. Several tenants may share it. */
   readonly #barriers = new Map<DataSource, Barriers>();
+  readonly #byTenant = new Map<string, DataSource>();
+  readonly #unreachable = new Set<string | undefined>();
   readonly #clones = new Map<DataSource, Promise<CloneShare>>();
 
   constructor(options: TypeormDbOptions) {
@@ -48,21 +58,34 @@ export class TypeormDbProvider implements DbProvider {
 
   async close(): Promise<void> {
     startedDatabases.delete(this);
-    for (const clone of this.#clones.values()) await clone.then(({ release }) => release()).catch(() => {});
-    for (const barriers of this.#barriers.values()) await barriers.close().catch(() => {});
+    const clones = [...this.#clones.values()].map((clone) => clone.then(({ release }) => release()));
+    await Promise.allSettled([...clones, ...[...this.#barriers.values()].map((barriers) => barriers.close())]);
   }
 
   refOf(tenant: string | undefined): DbRef {
     return { provider: PROVIDER, name: this.name, ...(this.perTenant && tenant !== undefined ? { tenant } : {}) };
   }
 
-  /** The user's DataSource. */
+  /**
+   * The user's DataSource.
+   *
+   * @throws {@link SteppingError} `DB_UNKNOWN` without a tenant where one is needed, `STORE_UNAVAILABLE` if it is not connected; and whatever `resolve` throws.
+   */
   async dataSourceOf(tenant: string | undefined): Promise<DataSource> {
     if (this.#options.dataSource !== undefined) return this.#options.dataSource;
-    if (tenant !== undefined) return this.#options.resolve(tenant);
-    throw new SteppingError('DB_UNKNOWN', `The database '${this.name}' is one per tenant: say which in { db: '${this.name}', tenant }.`, {
-      name: this.name,
-    });
+    const { resolve } = this.#options;
+    if (tenant === undefined) {
+      throw new SteppingError('DB_UNKNOWN', `The database '${this.name}' is one per tenant: say which in { db: '${this.name}', tenant }.`, {
+        name: this.name,
+      });
+    }
+    const dataSource = await within(RESOLVE_TIMEOUT_MS, `resolve('${tenant}') of database '${this.name}'`, () => resolve(tenant));
+    if (dataSource?.isInitialized) return dataSource;
+    throw new SteppingError(
+      'STORE_UNAVAILABLE',
+      `resolve('${tenant}') of database '${this.name}' gave ${dataSource ? 'a DataSource that is not initialized, or destroyed' : 'no DataSource'}. It has to give one that is connected.`,
+      { name: this.name, tenant },
+    );
   }
 
   /** SQLite: the connection for transactions of our own. */
@@ -77,12 +100,22 @@ export class TypeormDbProvider implements DbProvider {
     return (await clone).dataSource;
   }
 
-  async resolveInDoubt(gid: string, instance: string, ref: DbRef): Promise<InDoubtAnswer> {
+  async resolveInDoubt(gid: string, instance: string, { tenant }: DbRef): Promise<InDoubtAnswer> {
     try {
-      return await (await this.#barriersOf(ref.tenant)).resolveInDoubt(gid, instance);
-    } catch {
+      const ask = async () => (await this.#barriersOf(tenant)).resolveInDoubt(gid, instance);
+      const answer = await within(QUESTION_TIMEOUT_MS, `A question to database '${this.name}'`, ask);
+      this.#unreachable.delete(tenant);
+      return answer;
+    } catch (error) {
+      // A server that refuses, or lets us wait for a lock, is there.
+      if (isLockTimeout(error) || isDefiniteRefusal(error)) this.#unreachable.delete(tenant);
+      else this.#unreachable.add(tenant);
       return 'unknown';
     }
+  }
+
+  isReachable({ tenant }: DbRef): boolean {
+    return !this.#unreachable.has(tenant);
   }
 
   async hasCommitted(gid: string, instance: string, ref: DbRef): Promise<boolean> {
@@ -103,13 +136,39 @@ export class TypeormDbProvider implements DbProvider {
     }
   }
 
+  /** Removes what no purge of jobs removes: see {@link sweepBarriers}. Of the databases of tenants those that this process has used. */
+  async sweep(options: SweepOptions, log: Required<Logger>): Promise<void> {
+    const tenants = this.perTenant ? [...this.#byTenant.keys()] : [undefined];
+    for (const tenant of tenants) {
+      try {
+        await sweepBarriers(await this.#barriersOf(tenant), options);
+      } catch (error) {
+        log.warn('old barriers could not be removed; it is tried again in an hour', { db: this.name, tenant, error });
+      }
+    }
+  }
+
   async #barriersOf(tenant: string | undefined): Promise<Barriers> {
     const dataSource = originOf(await this.dataSourceOf(tenant));
+    if (tenant !== undefined) this.#rememberTenant(tenant, dataSource);
     const known = this.#barriers.get(dataSource);
     if (known !== undefined) return known;
     const barriers = dialectOf(dataSource) === 'postgres' ? new PostgresBarriers(dataSource) : new SqliteBarriers(inFile(dataSource));
     this.#barriers.set(dataSource, barriers);
     return barriers;
+  }
+
+  /** Credentials were changed, or the tenant has moved: connections with the old ones are let go, once nobody else has them. */
+  #rememberTenant(tenant: string, dataSource: DataSource): void {
+    const before = this.#byTenant.get(tenant);
+    if (before === dataSource) return;
+    this.#byTenant.set(tenant, dataSource);
+    if (before === undefined || [...this.#byTenant.values()].includes(before)) return;
+    const [barriers, clone] = [this.#barriers.get(before), this.#clones.get(before)];
+    this.#barriers.delete(before);
+    this.#clones.delete(before);
+    barriers?.close().catch(() => {});
+    clone?.then(({ release }) => release()).catch(() => {});
   }
 
   #notMigrated(error: unknown): unknown {

@@ -1,11 +1,25 @@
-import { DbProviders, type SteppingPlugin } from '@stepping/core';
+import { DbProviders, Log, type Resolver, SteppingError, type SteppingPlugin, TransactionManager } from '@stepping/core';
 import type { DataSource } from 'typeorm';
 import { TypeormDbProvider } from './typeorm-db-provider.js';
+
+const HOUR_MS = 3_600_000;
+const MIN_RETENTION_MS = HOUR_MS;
+const DEFAULT_RETENTION_MS = 30 * 24 * HOUR_MS;
+/** A process that lives shorter than an hour sweeps, too. Unit: ms. */
+const FIRST_SWEEP_MS = 60_000;
 
 /** One database, by its DataSource, or one per tenant, by a function. */
 export type TypeormDbOptions = OneDatabase | DatabasePerTenant;
 
-export interface OneDatabase {
+interface BarrierOptions {
+  /**
+   * How long a key that {@link once} received is remembered: longer than its senders repeat it. Barriers of steps go with their jobs, and by this age only where a job is gone
+   * without them. Removed once an hour. Default 30 days, at least 1 hour. Unit: ms.
+   */
+  readonly barrierRetentionMs?: number | undefined;
+}
+
+export interface OneDatabase extends BarrierOptions {
   /** Default: `'default'`. Stored in every prepared job, so it never changes. */
   readonly name?: string | undefined;
   /** Initialized before `stepping.start()`, and still yours: we never close it. */
@@ -13,10 +27,13 @@ export interface OneDatabase {
   readonly resolve?: undefined;
 }
 
-export interface DatabasePerTenant {
+export interface DatabasePerTenant extends BarrierOptions {
   /** Stored in every prepared job, so it never changes. */
   readonly name: string;
-  /** The tenant's DataSource: always the same object for the same tenant. Also called after a restart, when the outcome of an old transaction is asked. */
+  /**
+   * The tenant's DataSource, initialized: the same object until its credentials or its place change, then a new one. Called for every question, so keep it in a map; also after
+   * a restart, when the outcome of an old transaction is asked. One that throws, or does not answer in 5 s, is a database that is down: its jobs wait, those of the others do not.
+   */
   readonly resolve: (tenant: string) => DataSource | Promise<DataSource>;
   readonly dataSource?: undefined;
 }
@@ -33,7 +50,17 @@ export interface DatabasePerTenant {
  * @example createStepping({ steps, tm: localTm({ store: typeormStore({ dataSource }) }), use: [typeormDb({ dataSource })] })
  */
 export function typeormDb(options: TypeormDbOptions): SteppingPlugin {
-  const name = options.name ?? 'default';
+  const { name = 'default', barrierRetentionMs = DEFAULT_RETENTION_MS } = options;
+  if (!(barrierRetentionMs >= MIN_RETENTION_MS)) {
+    throw new SteppingError(
+      'CONFIG_INVALID',
+      `typeormDb({ barrierRetentionMs: ${barrierRetentionMs} }): it is in milliseconds, and at least an hour.`,
+      {
+        barrierRetentionMs,
+      },
+    );
+  }
+  const sweeps = new WeakMap<DbProviders, () => void>();
   const started = new WeakMap<DbProviders, TypeormDbProvider>();
   return {
     name: `typeormDb(${name})`,
@@ -43,6 +70,7 @@ export function typeormDb(options: TypeormDbOptions): SteppingPlugin {
       known.add(provider);
       started.set(known, provider);
       await provider.start();
+      sweeps.set(known, sweepHourly(resolver, provider, barrierRetentionMs));
     },
     async migrate(resolver, { tenant }) {
       const running = started.get(resolver.resolve(DbProviders));
@@ -51,7 +79,27 @@ export function typeormDb(options: TypeormDbOptions): SteppingPlugin {
       await provider.migrate({ tenant }).finally(() => provider.close());
     },
     async stop(resolver) {
-      await started.get(resolver.resolve(DbProviders))?.close();
+      const known = resolver.resolve(DbProviders);
+      sweeps.get(known)?.();
+      await started.get(known)?.close();
     },
+  };
+}
+
+/** Returns what ends it. Holds no process open. */
+function sweepHourly(resolver: Resolver, provider: TypeormDbProvider, retentionMs: number): () => void {
+  let ended = false;
+  let timer: NodeJS.Timeout;
+  const after = (ms: number) => {
+    timer = setTimeout(async () => {
+      const hasJob = async (gid: string) => (await resolver.resolve(TransactionManager).find(gid)) !== undefined;
+      await provider.sweep({ retentionMs, hasJob }, resolver.resolve(Log));
+      if (!ended) after(HOUR_MS);
+    }, ms).unref();
+  };
+  after(FIRST_SWEEP_MS);
+  return () => {
+    ended = true;
+    clearTimeout(timer);
   };
 }
