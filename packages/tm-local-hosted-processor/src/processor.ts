@@ -8,9 +8,7 @@ import { WakeUp } from './wake-up.js';
 const MAX_IN_FLIGHT = 1_000;
 /** Least time between two looks that found nothing. Unit: ms. */
 const MIN_LOOK_MS = 50;
-/** Query-backs at once for one database: a database in trouble is not asked by a thousand at a time. */
-const QUESTIONS_PER_DATABASE = 2;
-/** A query-back waits for a lock up to two seconds; its claim outlives that. Unit: ms. */
+/** A query-back may have to wait for a place, a connection and a lock; its claim outlives that. Unit: ms. */
 const QUESTION_LEASE_MS = 30_000;
 /** Poll where the store gives hints, and where not. Unit: ms. */
 const POLL_WITH_HINTS_MS = 5_000;
@@ -181,7 +179,7 @@ export class Processor implements LocalProcessor {
     for (const [i, queue] of queues.entries()) {
       if (this.#stopping) return 0;
       const limit = this.#questionQueues.has(queue)
-        ? QUESTIONS_PER_DATABASE - (this.#questions.get(queue) ?? 0)
+        ? this.#engine.queryBack.maxInFlight(queue) - (this.#questions.get(queue) ?? 0)
         : this.#claimLimit(queues.length - i);
       if (limit <= 0) {
         waitsForRoom = true;
@@ -245,7 +243,7 @@ export class Processor implements LocalProcessor {
 
   #ask(queue: string, job: ClaimedJob): void {
     this.#questions.set(queue, (this.#questions.get(queue) ?? 0) + 1);
-    void this.#engine.queryBack.resolve(job).finally(() => {
+    void this.#engine.queryBack.resolve(job, { patient: false }).finally(() => {
       this.#questions.set(queue, (this.#questions.get(queue) ?? 1) - 1);
       if (this.#ready.has(queue)) this.#wakeUp.call();
       this.#roomFreed();

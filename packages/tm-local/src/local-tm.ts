@@ -177,7 +177,7 @@ function engine(
     queryBackQueues: () => databases.all().map(queryBackQueue),
     open: (job, claimSentAt, host) =>
       new JobRun({ save, holds, steps, events, log, clock, gate, unrunnable, leaseMs, putBack, ...host }, job, claimSentAt),
-    queryBack: new QueryBack({ save, databases, events, log, putBack }),
+    queryBack: new QueryBack({ save, databases, events, log, clock, putBack }),
     purger,
     suspectsWaiting: () => gate.suspectsWaiting,
     link: (processor) => link.link(processor),
