@@ -1,9 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from '@jest/globals';
 import { testService } from '@stepping/test-services';
 import { type ClaimedJob, type Save, type TransactionStore, WriteRefused } from '@stepping/tm-local';
-import { quoteName } from '@stepping/typeorm';
 import { DataSource } from 'typeorm';
-import { postgresStatements } from '../src/postgres/postgres-statements.js';
 import { aClaim, aJob, openStore } from './a-store.js';
 import { type TcpProxy, tcpProxy } from './tcp-proxy.js';
 
@@ -35,47 +33,6 @@ postgres.describe('typeormStore on PostgreSQL', () => {
     const [claimed] = await store.claimDue(aClaim());
     return claimed as ClaimedJob;
   };
-
-  postgres.describe('plans', () => {
-    const planOf = async (statement: 'claimJobs' | 'claimJobsFrom' | 'saveJobs' | 'selectNextDue' | 'peekDue', values: string) => {
-      const runner = dataSource.createQueryRunner();
-      try {
-        await runner.query('begin');
-        await runner.query('set local plan_cache_mode = force_generic_plan');
-        await runner.query(`prepare planned as ${postgresStatements(quoteName('postgres', 'stepping_job'))[statement].text}`);
-        const lines: { 'QUERY PLAN': string }[] = await runner.query(`explain execute planned(${values})`);
-        return lines.map((line) => line['QUERY PLAN']).join('\n');
-      } finally {
-        await runner.query('rollback');
-        await runner.query('deallocate all');
-        await runner.release();
-      }
-    };
-
-    for (const analyzed of [false, true]) {
-      it(`find a hundred due jobs beside 100 000 finished ones by the index, ${analyzed ? 'analyzed' : 'without statistics'}`, async () => {
-        await dataSource.query(FINISHED_JOBS);
-        await store.create(Array.from({ length: 100 }, (_, i) => aJob({ gid: `due-${i}` })));
-        if (analyzed) await dataSource.query('vacuum analyze stepping_job');
-
-        for (const plan of [
-          await planOf('claimJobs', "'default', 100, 10000"),
-          await planOf('claimJobsFrom', "'default', 100, 10000, now()"),
-          await planOf('peekDue', "'default', now()"),
-          await planOf('selectNextDue', "array['default']"),
-        ]) {
-          expect(plan).toMatch(/Index (Only )?Scan using stepping_job_due/);
-          expect(plan).not.toContain('Seq Scan');
-        }
-        const save = await planOf(
-          'saveJobs',
-          'array[]::text[], array[]::bigint[], array[]::int[], array[]::int[], array[]::int2[], array[]::int2[], array[]::bigint[], array[]::text[], array[]::text[]',
-        );
-        expect(save).toContain('Index Scan using stepping_job_pkey');
-        expect(save).not.toContain('Seq Scan');
-      }, 60_000);
-    }
-  });
 
   it('writes checkpoints without touching an index', async () => {
     const own = await new DataSource({ type: 'postgres', url: await postgres.database('hot') }).initialize();
@@ -316,7 +273,3 @@ async function connectionsOf(dataSource: DataSource): Promise<number> {
 
 const WAITING = `select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
 const TERMINATE_WAITING = `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
-
-const FINISHED_JOBS = `
-  insert into stepping_job (gid, lease, created_at, finished_at, step, attempt, status, held, instance, queue, steps)
-  select 'done-' || i, 1, now(), now(), 3, 1, 2, 0, 'done', 'default', '{"v":1,"steps":[{"n":"first"}]}' from generate_series(1, 100000) i`;
