@@ -13,7 +13,8 @@ const TABLE = 'stepping_barrier';
 
 /** The barrier table of this DataSource's database, named with its schema: a changed `search_path` leads nowhere else. */
 export function barrierTableOf(dataSource: DataSource): BarrierTable {
-  return { dialect: dialectOf(dataSource), name: qualified(schemaOf(dataSource), TABLE) };
+  const dialect = dialectOf(dataSource);
+  return { dialect, name: qualified(dialect, schemaOf(dataSource), TABLE) };
 }
 
 export const barrierMigrations: Migrations = {

@@ -1,6 +1,7 @@
 import type { Turns } from '@stepping/core';
 import { closeConnection, dialectOf, fileTurns, type SqliteConnection, sqliteConnectionOf, untilNotBusy } from '@stepping/typeorm';
 import type { DataSource, QueryRunner } from 'typeorm';
+import { driverStateOf } from './driver-state.js';
 import type { FoundDatabase } from './find-database.js';
 import { type DatabaseTarget, OwnedTransaction } from './held-transaction.js';
 import type { IsolationLevel } from './in-transaction.js';
@@ -30,14 +31,14 @@ export async function withTransaction<R>(
       await transaction.release();
     }
   };
-  if (dialectOf(dataSource) === 'postgres') return use(await beginPostgres(dataSource, target, isolationLevel));
+  if (dialectOf(dataSource) !== 'sqlite') return use(await beginPooled(dataSource, target, isolationLevel));
   const clone = await provider.transactionsOf(dataSource);
   return withTurn(fileTurns(dataSource), async (leaveTurn) => use(await beginSqlite(clone, target, leaveTurn)));
 }
 
-// ── PostgreSQL ──────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── on a server ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-class PostgresTransaction extends BusinessTransaction {
+class PooledTransaction extends BusinessTransaction {
   // Only a connection of which the server said that the transaction is over goes back into the user's pool.
   #over = false;
 
@@ -58,7 +59,7 @@ class PostgresTransaction extends BusinessTransaction {
 }
 
 /** Opens a transaction on a connection of the user's pool. */
-async function beginPostgres(
+async function beginPooled(
   dataSource: DataSource,
   target: DatabaseTarget,
   isolationLevel: IsolationLevel | undefined,
@@ -66,13 +67,14 @@ async function beginPostgres(
   const runner = dataSource.createQueryRunner('master');
   try {
     await runner.connect();
+    driverStateOf(runner); // on MySQL it watches from the first statement on, and need not ask later
     await runner.startTransaction(isolationLevel);
   } catch (error) {
     await closeConnection(runner, error);
     throw error;
   }
   reserveCommit(runner);
-  return new PostgresTransaction(runner, target);
+  return new PooledTransaction(runner, target);
 }
 
 // ── SQLite ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,12 @@
 import type { EventEmitter } from 'node:events';
-import { closeConnection, dialectOf, type PostgresConnection, type SqliteConnection, sqliteConnectionOf } from '@stepping/typeorm';
+import {
+  closeConnection,
+  dialectOf,
+  mysqlTransactionOf,
+  type PostgresConnection,
+  type SqliteConnection,
+  sqliteConnectionOf,
+} from '@stepping/typeorm';
 import type { QueryRunner } from 'typeorm';
 
 /** What the driver itself knows of the connection's transaction. `failed`: PostgreSQL refuses every further statement, and makes a rollback of a COMMIT. */
@@ -7,7 +14,9 @@ export type DriverState = 'open' | 'failed' | 'none' | 'unknown';
 
 /** TypeORM only counts the calls to its own methods; the driver also knows of a `COMMIT` sent as a query, or of a rollback by SQLite itself. */
 export function driverStateOf(runner: QueryRunner): DriverState {
-  if (dialectOf(runner.dataSource) === 'sqlite') return sqliteConnectionOf(runner.dataSource).inTransaction ? 'open' : 'none';
+  const dialect = dialectOf(runner.dataSource);
+  if (dialect === 'sqlite') return sqliteConnectionOf(runner.dataSource).inTransaction ? 'open' : 'none';
+  if (dialect === 'mysql') return mysqlTransactionOf(runner);
   const connection = (runner as unknown as { databaseConnection?: PostgresConnection }).databaseConnection;
   const status = connection?.getTransactionStatus?.();
   if (status === 'I') return 'none';
@@ -20,7 +29,10 @@ export function driverStateOf(runner: QueryRunner): DriverState {
  * whoever catches the error goes on in between.
  */
 export async function stateIsKnown(runner: QueryRunner): Promise<void> {
-  if (dialectOf(runner.dataSource) !== 'postgres') return;
+  const dialect = dialectOf(runner.dataSource);
+  // On MySQL an error may have ended it (a deadlock), and only another answer tells.
+  if (dialect === 'mysql' && mysqlTransactionOf(runner) === 'unknown' && !runner.isReleased) await runner.query('do 0').catch(() => {});
+  if (dialect !== 'postgres') return;
   const connection = (runner as unknown as { databaseConnection?: EventEmitter & { readonly readyForQuery?: boolean } }).databaseConnection;
   if (connection?.readyForQuery !== false) return;
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -31,7 +43,7 @@ export async function stateIsKnown(runner: QueryRunner): Promise<void> {
 
 /** Ends the transaction by ending its connection. */
 export async function endConnection(runner: QueryRunner, reason: unknown): Promise<void> {
-  if (dialectOf(runner.dataSource) === 'postgres') return closeConnection(runner, reason);
+  if (dialectOf(runner.dataSource) !== 'sqlite') return closeConnection(runner, reason);
   const connection = sqliteConnectionOf(runner.dataSource) as SqliteConnection & { close(): void };
   // It is the only connection of the user's DataSource. SQLite says whether a rollback did it, so closing it is seldom needed.
   try {

@@ -4,6 +4,7 @@ import type { QueryRunner } from 'typeorm';
 import { barrierTableOf } from './barrier-table.js';
 import { driverStateOf, endConnection, stateIsKnown } from './driver-state.js';
 import { findDatabase } from './find-database.js';
+import { insertKey } from './insert-key.js';
 import { deleteBarrier } from './sql/delete-barrier.js';
 import { insertBarrier } from './sql/insert-barrier.js';
 import { nestingDepth, transactionNumber } from './transaction-number.js';
@@ -46,8 +47,7 @@ export class HeldTransaction implements DbTransaction {
 
   async insertBarrier(gid: string, instance: string): Promise<boolean> {
     const table = barrierTableOf(this.runner.dataSource);
-    const { affected } = await this.runner.query(insertBarrier(table), [gid, instance, 'msg'], true);
-    return affected === 1;
+    return insertKey(this.runner, insertBarrier(table), [gid, instance, 'msg']);
   }
 
   async deleteBarrier(gid: string, instance: string): Promise<void> {
@@ -86,9 +86,9 @@ export class OwnedTransaction extends HeldTransaction {
   readonly #outcomes = new WeakMap<object, 'not-committed' | 'unknown'>();
 
   async commit(): Promise<void> {
+    await stateIsKnown(this.runner);
     this.#assertOpen();
     this.assertNotNested();
-    await stateIsKnown(this.runner);
     if (driverStateOf(this.runner) === 'failed') await this.#refuseFailed();
     try {
       await this.runner.commitTransaction();
@@ -107,7 +107,7 @@ export class OwnedTransaction extends HeldTransaction {
     if (this.isActive()) return;
     throw new SteppingError(
       'TX_NOT_ACTIVE',
-      'The transaction cannot be committed: it has ended already, or its connection is lost. Leave commit and rollback to who opened the transaction.',
+      'The transaction cannot be committed: it has ended already (on MySQL also by a deadlock whose error was swallowed, or by a change of the schema), or its connection is lost. Leave commit and rollback to who opened the transaction.',
     );
   }
 

@@ -4,6 +4,7 @@ import { barrierTableOf } from './barrier-table.js';
 import { type BusinessTransaction, withTransaction } from './business-transaction.js';
 import { type FoundDatabase, findDatabase } from './find-database.js';
 import { HeldTransaction } from './held-transaction.js';
+import { insertKey } from './insert-key.js';
 import { insertEffect } from './sql/insert-effect.js';
 import { startedDatabases, TypeormDbProvider } from './typeorm-db-provider.js';
 
@@ -98,17 +99,20 @@ async function inOwnTransaction<R>(
   work: (manager: EntityManager) => Promise<R>,
 ): Promise<OnceResult<R>> {
   assertNewHere(effect, found);
+  rememberHere(effect, found); // before it begins: a second one beside it must not take the barrier of this one for that of a former attempt
   effect.step?.scope.claim.uses(found.ref);
-  const result = await withTransaction(found, {}, undefined, async (transaction): Promise<OnceResult<R>> => {
-    const runner = transaction.native.handle;
-    if (!(await isFirst(runner, effect))) return { ran: false };
-    const value = await work(runner.manager);
-    await commit(transaction, effect);
-    return { ran: true, value };
-  });
-  if (!result.ran) assertNewHere(effect, found); // the first one ran beside this one, and has just committed
-  rememberHere(effect, found);
-  return result;
+  try {
+    return await withTransaction(found, {}, undefined, async (transaction): Promise<OnceResult<R>> => {
+      const runner = transaction.native.handle;
+      if (!(await isFirst(runner, effect))) return { ran: false };
+      const value = await work(runner.manager);
+      await commit(transaction, effect);
+      return { ran: true, value };
+    });
+  } catch (error) {
+    forgetHere(effect, found); // the step may try again
+    throw error;
+  }
 }
 
 async function commit(transaction: BusinessTransaction, { called }: Effect): Promise<void> {
@@ -136,6 +140,10 @@ function assertNewHere(effect: Effect, { ref }: FoundDatabase): void {
 
 function rememberHere(effect: Effect, { ref }: FoundDatabase): void {
   if (effect.step) done.set(effect.step.context, (done.get(effect.step.context) ?? new Set()).add(hereAs(effect, ref)));
+}
+
+function forgetHere(effect: Effect, { ref }: FoundDatabase): void {
+  if (effect.step) done.get(effect.step.context)?.delete(hereAs(effect, ref));
 }
 
 function hereAs({ barrier }: Effect, ref: DbRef): string {
@@ -179,8 +187,7 @@ async function joining<R>(runner: QueryRunner, effect: Effect, work: (manager: E
 
 /** Inserts the barrier, waiting for a rival that is not decided yet. Whoever has it first may do the work, if the job is still its own. */
 async function isFirst(runner: QueryRunner, { barrier, step, called }: Effect): Promise<boolean> {
-  const { affected } = await runner.query(insertEffect(barrierTableOf(runner.dataSource)), [...barrier], true);
-  if (affected !== 1) return false;
+  if (!(await insertKey(runner, insertEffect(barrierTableOf(runner.dataSource)), barrier))) return false;
   // Only now (R10): somebody frozen before the insert may find no barrier because the job has ended and was purged meanwhile.
   const claim = step?.scope.claim;
   if (!claim?.isOld() || (await claim.isStillOurs())) return true;

@@ -1,12 +1,29 @@
 import { type DbProvider, type DbRef, type InDoubtAnswer, type Logger, SteppingError } from '@stepping/core';
-import { type CloneShare, dialectOf, isDefiniteRefusal, isInMemory, isLockTimeout, originOf, transactionalClone } from '@stepping/typeorm';
+import {
+  type CloneShare,
+  type Dialect,
+  dialectOf,
+  isDefiniteRefusal,
+  isInMemory,
+  isLockTimeout,
+  originOf,
+  transactionalClone,
+} from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
 import type { Barriers } from './barriers.js';
+import { MysqlBarriers } from './mysql-barriers.js';
 import { PostgresBarriers } from './postgres-barriers.js';
 import { SqliteBarriers } from './sqlite-barriers.js';
 import { type SweepOptions, sweepBarriers } from './sweep.js';
 import type { TypeormDbOptions } from './typeorm-db.js';
 import { within } from './within.js';
+
+/** The barrier table of each kind of database. */
+const BARRIERS: Record<Dialect, (dataSource: DataSource) => Barriers> = {
+  postgres: (dataSource) => new PostgresBarriers(dataSource),
+  mysql: (dataSource) => new MysqlBarriers(dataSource),
+  sqlite: (dataSource) => new SqliteBarriers(inFile(dataSource)),
+};
 
 /** First part of the `DbRef` of a database with TypeORM. */
 export const PROVIDER = 'typeorm';
@@ -153,7 +170,7 @@ export class TypeormDbProvider implements DbProvider {
     if (tenant !== undefined) this.#rememberTenant(tenant, dataSource);
     const known = this.#barriers.get(dataSource);
     if (known !== undefined) return known;
-    const barriers = dialectOf(dataSource) === 'postgres' ? new PostgresBarriers(dataSource) : new SqliteBarriers(inFile(dataSource));
+    const barriers = BARRIERS[dialectOf(dataSource)](dataSource);
     this.#barriers.set(dataSource, barriers);
     return barriers;
   }

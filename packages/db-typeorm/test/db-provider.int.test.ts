@@ -1,10 +1,11 @@
 import type { DbProviders, Resolver } from '@stepping/core';
 import { type DbProviderHarness, describeDbProvider } from '@stepping/core/testing';
+import { type Dialect, dialectOf } from '@stepping/typeorm';
 import { typeormTransaction } from '../src/index.js';
 import { TypeormDbProvider } from '../src/typeorm-db-provider.js';
-import { postgres, sqlite, sqliteWithoutWal, type TestDatabase } from './support/databases.js';
+import { mysqls, postgres, sqlite, sqliteWithoutWal, type TestDatabase } from './support/databases.js';
 
-for (const database of [sqlite, sqliteWithoutWal, postgres]) {
+for (const database of [sqlite, sqliteWithoutWal, postgres, ...mysqls]) {
   database.describe(`on ${database.name}`, () => describeDbProvider('typeormDb', () => openHarness(database)));
 }
 
@@ -20,7 +21,7 @@ async function openHarness(database: TestDatabase): Promise<DbProviderHarness> {
     resolver,
     async beginTransaction() {
       const runner = dataSource.createQueryRunner();
-      await runner.startTransaction(database === postgres ? 'READ COMMITTED' : undefined);
+      await runner.startTransaction(isSqlite(database) ? undefined : 'READ COMMITTED');
       const transaction = typeormTransaction(runner);
       return {
         transaction,
@@ -31,12 +32,7 @@ async function openHarness(database: TestDatabase): Promise<DbProviderHarness> {
       };
     },
     async age(gid, ms) {
-      await dataSource.query(
-        database === postgres
-          ? "update stepping_barrier set created_at = created_at - $1 * interval '1 ms' where gid = $2"
-          : "update stepping_barrier set created_at = strftime('%Y-%m-%dT%H:%M:%fZ', created_at, '-' || (? / 1000.0) || ' seconds') where gid = ?",
-        [ms, gid],
-      );
+      await dataSource.query(AGE[dialectOf(dataSource)], [ms, gid]);
     },
     async close() {
       await provider.close();
@@ -44,3 +40,14 @@ async function openHarness(database: TestDatabase): Promise<DbProviderHarness> {
     },
   };
 }
+
+function isSqlite(database: TestDatabase): boolean {
+  return database === sqlite || database === sqliteWithoutWal;
+}
+
+const AGE: Record<Dialect, string> = {
+  postgres: "update stepping_barrier set created_at = created_at - $1 * interval '1 ms' where gid = $2",
+  mysql: 'update stepping_barrier set created_at = created_at - interval ? * 1000 microsecond where gid = ?',
+  sqlite:
+    "update stepping_barrier set created_at = strftime('%Y-%m-%dT%H:%M:%fZ', created_at, '-' || (? / 1000.0) || ' seconds') where gid = ?",
+};

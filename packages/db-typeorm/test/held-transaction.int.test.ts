@@ -3,7 +3,7 @@ import type { DbTransaction } from '@stepping/core';
 import type { DataSource } from 'typeorm';
 import { typeormDb, typeormTransaction } from '../src/index.js';
 import { errorOf, ran, sendMail, started, stopApps } from './support/apps.js';
-import { Order, postgres, sqlite } from './support/databases.js';
+import { mysqls, Order, postgres, sqlite } from './support/databases.js';
 
 const opened: DataSource[] = [];
 
@@ -12,7 +12,7 @@ afterEach(async () => {
   for (const dataSource of opened.splice(0)) await dataSource.destroy();
 });
 
-for (const database of [sqlite, postgres]) {
+for (const database of [sqlite, postgres, ...mysqls]) {
   const open = async () => {
     const dataSource = await database.open();
     opened.push(dataSource);

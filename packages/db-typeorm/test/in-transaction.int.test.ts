@@ -4,7 +4,7 @@ import type { Stepping } from '@stepping/core';
 import type { DataSource, EntityManager } from 'typeorm';
 import { inTransaction, typeormDb, typeormTransaction } from '../src/index.js';
 import { anApp, errorOf, sendMail, started, stopApps } from './support/apps.js';
-import { Order, postgres, sqlite, sqliteWithoutWal } from './support/databases.js';
+import { mysqls, Order, postgres, sqlite, sqliteWithoutWal } from './support/databases.js';
 
 const opened: DataSource[] = [];
 
@@ -13,7 +13,7 @@ afterEach(async () => {
   for (const dataSource of opened.splice(0)) if (dataSource.isInitialized) await dataSource.destroy();
 });
 
-for (const database of [sqlite, sqliteWithoutWal, postgres]) {
+for (const database of [sqlite, sqliteWithoutWal, postgres, ...mysqls]) {
   const open = async (options?: object) => {
     const dataSource = await database.open(options);
     opened.push(dataSource);

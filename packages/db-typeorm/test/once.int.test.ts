@@ -2,11 +2,12 @@ import { afterEach, expect, it } from '@jest/globals';
 import { defineStep, type JobInfo, permanent, type RetryPolicy, type StepContext, unchecked } from '@stepping/core';
 import { runStep } from '@stepping/core/testing';
 import { createTestStepping, type TestStepping } from '@stepping/tm-local/testing';
+import { type Dialect, dialectOf } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
 import { inTransaction, once, typeormDb } from '../src/index.js';
 import { errorOf, started, stopApps } from './support/apps.js';
 import { openWire } from './support/cut-commit.js';
-import { Order, postgres, sqlite } from './support/databases.js';
+import { mysqls, Order, postgres, sqlite } from './support/databases.js';
 
 const LEASE_MS = 10_000;
 const closing: (() => Promise<unknown>)[] = [];
@@ -47,13 +48,14 @@ const orders = (dataSource: DataSource) => dataSource.getRepository(Order).count
 const barriers = async (dataSource: DataSource, op = 'once'): Promise<number> =>
   (await dataSource.query(`select * from stepping_barrier where op = '${op}'`)).length;
 
-for (const database of [sqlite, postgres]) {
-  const makeOlder = (dataSource: DataSource, days: number) =>
-    dataSource.query(
-      database === postgres
-        ? `update stepping_barrier set created_at = created_at - interval '${days} days'`
-        : `update stepping_barrier set created_at = strftime('%Y-%m-%dT%H:%M:%fZ', created_at, '-${days} days')`,
-    );
+const OLDER: Record<Dialect, (days: number) => string> = {
+  postgres: (days) => `update stepping_barrier set created_at = created_at - interval '${days} days'`,
+  mysql: (days) => `update stepping_barrier set created_at = created_at - interval ${days} day`,
+  sqlite: (days) => `update stepping_barrier set created_at = strftime('%Y-%m-%dT%H:%M:%fZ', created_at, '-${days} days')`,
+};
+
+for (const database of [sqlite, postgres, ...mysqls]) {
+  const makeOlder = (dataSource: DataSource, days: number) => dataSource.query(OLDER[dialectOf(dataSource)](days));
 
   database.describe(`once on ${database.name}`, () => {
     /** An app with one step, which places an order once. */

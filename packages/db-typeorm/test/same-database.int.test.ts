@@ -6,7 +6,7 @@ import { typeormStore } from '@stepping/tm-local-typeorm';
 import type { DataSource } from 'typeorm';
 import { inTransaction, typeormDb, typeormTransaction } from '../src/index.js';
 import { errorOf, sendMail, started, stopApps } from './support/apps.js';
-import { Order, postgres, sqlite } from './support/databases.js';
+import { mysqls, Order, postgres, sqlite } from './support/databases.js';
 
 const opened: DataSource[] = [];
 
@@ -15,7 +15,7 @@ afterEach(async () => {
   for (const dataSource of opened.splice(0)) await dataSource.destroy();
 });
 
-for (const database of [sqlite, postgres]) {
+for (const database of [sqlite, postgres, ...mysqls]) {
   /** Jobs and orders in one database. */
   const setUp = async ({ runs = false, ...options }: { runs?: boolean; steps?: readonly AnyStep[] } = {}) => {
     const dataSource = await database.open({ poolSize: 5 });

@@ -1,10 +1,11 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { DbProviders } from '@stepping/core';
+import { type Dialect, dialectOf } from '@stepping/typeorm';
 import { type BaseEntity, DataSource } from 'typeorm';
 import { inTransaction, steppingBarrierMigrations, typeormDb } from '../src/index.js';
 import { Author, Book } from './support/active-record.js';
 import { anApp, errorOf, sendMail, started, stopApps } from './support/apps.js';
-import { newFile, Order, postgres, sqlite } from './support/databases.js';
+import { mysqls, newFile, Order, postgres, sqlite } from './support/databases.js';
 
 const opened: DataSource[] = [];
 
@@ -20,7 +21,7 @@ async function keep(dataSource: Promise<DataSource>): Promise<DataSource> {
 
 const start = (dataSource: DataSource, name?: string) => anApp({ use: [typeormDb({ dataSource, name })] }).start();
 
-for (const database of [sqlite, postgres]) {
+for (const database of [sqlite, postgres, ...mysqls]) {
   database.describe(`typeormDb on ${database.name}`, () => {
     const hasTable = (dataSource: DataSource) => {
       const runner = dataSource.createQueryRunner();
@@ -77,14 +78,7 @@ for (const database of [sqlite, postgres]) {
     it('takes a barrier that is not there, although it was inserted, for no answer', async () => {
       const dataSource = await keep(database.open());
       const stepping = await started({ use: [typeormDb({ dataSource })] });
-      const swallow =
-        database === postgres
-          ? [
-              `create function swallow() returns trigger language plpgsql as 'begin return null; end'`,
-              'create trigger swallow before insert on stepping_barrier for each row execute function swallow()',
-            ]
-          : ['create trigger swallow before insert on stepping_barrier begin select raise(ignore); end'];
-      for (const statement of swallow) await dataSource.query(statement);
+      for (const statement of SWALLOW[dialectOf(dataSource)]) await dataSource.query(statement);
       const provider = stepping.resolve(DbProviders).all()[0];
       expect(await provider?.resolveInDoubt('g', 'i', { provider: 'typeorm', name: 'default' })).toBe('unknown');
     });
@@ -101,6 +95,16 @@ for (const database of [sqlite, postgres]) {
   });
 }
 
+/** Makes every barrier that is inserted disappear (on MySQL: under another key). */
+const SWALLOW: Record<Dialect, readonly string[]> = {
+  postgres: [
+    `create function swallow() returns trigger language plpgsql as 'begin return null; end'`,
+    'create trigger swallow before insert on stepping_barrier for each row execute function swallow()',
+  ],
+  mysql: [`create trigger swallow before insert on stepping_barrier for each row set new.gid = concat('not ', new.gid)`],
+  sqlite: ['create trigger swallow before insert on stepping_barrier begin select raise(ignore); end'],
+};
+
 describe('typeormDb', () => {
   it('refuses SQLite in memory, where a second connection would see another database', async () => {
     const dataSource = await keep(new DataSource({ type: 'better-sqlite3', database: ':memory:' }).initialize());
@@ -111,7 +115,7 @@ describe('typeormDb', () => {
     const dataSource = { options: { type: 'mssql' }, isInitialized: true } as DataSource;
     expect(await errorOf(start(dataSource))).toMatchObject({
       code: 'CONFIG_INVALID',
-      message: expect.stringMatching(/'postgres'.*'better-sqlite3'/),
+      message: expect.stringMatching(/'postgres'.*'mariadb'.*'better-sqlite3'/),
     });
   });
 

@@ -1,12 +1,15 @@
-import { type Dialect, type Migration, type Migrations, type QuotedName, quoteName, toTypeormMigrations } from '@stepping/typeorm';
+import { type Dialect, type Migration, type Migrations, type QuotedName, toTypeormMigrations } from '@stepping/typeorm';
 import type { MigrationInterface } from 'typeorm';
+
+/** Longest name of a queue on MySQL, where it is in an index. */
+export const MAX_MYSQL_QUEUE = 400;
 
 /** Default of `tablePrefix`. */
 export const TABLE_PREFIX = 'stepping_';
 
 /** Where the store's tables are; the same as in `typeormStore()`. */
 export interface StoreSchemaOptions {
-  /** PostgreSQL: created if it is not there. Default: the schema of the DataSource. */
+  /** PostgreSQL: created if it is not there. MariaDB and MySQL: another database of the server, which must be there. Default: the schema or database of the DataSource. */
   readonly schema?: string | undefined;
   /** Default `stepping_`. */
   readonly tablePrefix?: string | undefined;
@@ -33,15 +36,17 @@ export function storeMigrations({ schema, tablePrefix = TABLE_PREFIX }: StoreSch
 const createJobTable = (prefix: string): Migration => ({
   version: 1,
   name: 'CreateJobTable',
-  statements: ({ dialect, table }) => {
-    const job = table(`${prefix}job`);
+  statements: (to) => {
+    const job = to.table(`${prefix}job`);
+    const index = (name: string) => to.quote(`${prefix}job_${name}`);
+    if (to.dialect === 'mysql') return [createMysqlJob(job, index('due'))];
     return [
-      CREATE_JOB[dialect](job),
+      CREATE_JOB[to.dialect](job),
       // The only index on the path of every job. Finished rows have no due_at, so they are not in it.
-      `create index ${quoteName(`${prefix}job_due`)} on ${job} (queue, due_at) where due_at is not null`,
+      `create index ${index('due')} on ${job} (queue, due_at) where due_at is not null`,
       // For operators; both are empty as long as all goes well.
-      `create index ${quoteName(`${prefix}job_failed`)} on ${job} (gid) where status = 4`,
-      `create index ${quoteName(`${prefix}job_prepared`)} on ${job} (created_at) where status = 0`,
+      `create index ${index('failed')} on ${job} (gid) where status = 4`,
+      `create index ${index('prepared')} on ${job} (created_at) where status = 0`,
     ];
   },
 });
@@ -54,7 +59,7 @@ const addBarrierDbs = (prefix: string): Migration => ({
 });
 
 /** Columns of eight bytes first, then four, then two: PostgreSQL pads nothing. `collate "C"`: compared byte by byte, which is also quicker. */
-const CREATE_JOB: Record<Dialect, (job: QuotedName) => string> = {
+const CREATE_JOB: Record<Exclude<Dialect, 'mysql'>, (job: QuotedName) => string> = {
   postgres: (job) => `create table ${job} (
   gid text collate "C" primary key,
   lease bigint not null,
@@ -91,3 +96,26 @@ const CREATE_JOB: Record<Dialect, (job: QuotedName) => string> = {
   steps text not null
 ) strict`,
 };
+
+/**
+ * There are no partial indexes on MySQL, so operators have none: each would cost every job a write. Finished rows are in `job_due` with null, before all that are due: no claim
+ * reads them. Texts are compared byte by byte.
+ */
+const createMysqlJob = (job: QuotedName, due: QuotedName) => `create table ${job} (
+  gid varchar(128) character set ascii collate ascii_bin not null primary key,
+  lease bigint not null,
+  due_at datetime(6),
+  created_at datetime(6) not null,
+  finished_at datetime(6),
+  step integer not null,
+  attempt integer not null,
+  status tinyint not null,
+  held tinyint not null,
+  instance varchar(128) not null,
+  queue varchar(${MAX_MYSQL_QUEUE}) not null,
+  tenant text,
+  db text,
+  last_error longtext,
+  steps longtext not null,
+  key ${due} (queue, due_at)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin`;

@@ -1,12 +1,12 @@
 import { SteppingError } from '@stepping/core';
-import { type Migrations, type QuotedName, qualified } from '@stepping/typeorm';
+import { dialectOf, type Migrations, type QuotedName, qualified } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
 import { storeMigrations } from './migrations.js';
 
 /** What a store was configured with. */
 export interface StoreSettings {
   readonly dataSource: DataSource;
-  /** PostgreSQL only; undefined: that of the DataSource. */
+  /** PostgreSQL; on MySQL the database. Undefined: that of the DataSource. */
   readonly schema: string | undefined;
   readonly tablePrefix: string;
   /** Whether `start()` migrates; else it only checks. */
@@ -14,8 +14,8 @@ export interface StoreSettings {
 }
 
 /** The table of jobs, with its schema. */
-export function jobTable(settings: StoreSettings, schema: string | undefined): QuotedName {
-  return qualified(schema, `${settings.tablePrefix}job`);
+export function jobTable({ dataSource, tablePrefix }: StoreSettings, schema: string | undefined): QuotedName {
+  return qualified(dialectOf(dataSource), schema, `${tablePrefix}job`);
 }
 
 export function migrationsOf({ schema, tablePrefix }: StoreSettings): Migrations {

@@ -26,7 +26,7 @@ export function dbsToText(dbs: readonly DbRef[] | undefined): string | null {
 }
 
 export function dbsFromText(text: string | null): readonly DbRef[] {
-  return text === null ? [] : (JSON.parse(text) as string[]).map((db) => JSON.parse(db) as DbRef);
+  return text === null ? [] : Array.from(new Set(JSON.parse(text) as string[]), (db) => JSON.parse(db) as DbRef);
 }
 
 export function errorToText(error: StoredError | undefined): string | null {

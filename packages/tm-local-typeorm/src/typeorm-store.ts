@@ -1,8 +1,9 @@
 import { SteppingError } from '@stepping/core';
 import { Store, type StorePlugin, type TransactionStore } from '@stepping/tm-local';
-import { type Dialect, dialectOf } from '@stepping/typeorm';
+import { type Dialect, dialectOf, SUPPORTED_TYPES } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
 import { type StoreSchemaOptions, TABLE_PREFIX } from './migrations.js';
+import { MysqlStore } from './mysql/mysql-store.js';
 import { PostgresStore } from './postgres/postgres-store.js';
 import { SqliteStore } from './sqlite/sqlite-store.js';
 import type { StoreSettings } from './store-settings.js';
@@ -10,7 +11,7 @@ import type { StoreSettings } from './store-settings.js';
 /** Where {@link typeormStore} keeps its jobs. */
 export interface TypeormStoreOptions extends StoreSchemaOptions {
   /**
-   * A connected DataSource of type `postgres` or `better-sqlite3` (a file). The store opens a few connections of its own to the same database, so it never takes one of the
+   * A connected DataSource of type `postgres`, `mariadb`, `mysql` or `better-sqlite3` (a file). The store opens a few connections of its own to the same database, so it never takes one of the
    * application's pool. Business transactions of this very DataSource are committed together with their jobs.
    */
   readonly dataSource: DataSource;
@@ -19,7 +20,7 @@ export interface TypeormStoreOptions extends StoreSchemaOptions {
 }
 
 /**
- * Keeps the jobs of the local TM in the application's own database: PostgreSQL or a SQLite file, through TypeORM.
+ * Keeps the jobs of the local TM in the application's own database: PostgreSQL, MariaDB, MySQL or a SQLite file, through TypeORM.
  * What can be wrong with it is reported by `stepping.start()`: `CONFIG_INVALID` (the DataSource is not initialized), `STORE_REFUSED` (another kind of database, SQLite in memory, a
  * schema that is newer or, with `migrate: false`, older than this release), `STORE_UNAVAILABLE` (it cannot be reached).
  *
@@ -38,6 +39,7 @@ export function typeormStore(options: TypeormStoreOptions): StorePlugin {
 const STORES: Record<Dialect, (settings: StoreSettings) => TransactionStore> = {
   sqlite: (settings) => new SqliteStore(settings),
   postgres: (settings) => new PostgresStore(settings),
+  mysql: (settings) => new MysqlStore(settings),
 };
 
 function openStore(settings: StoreSettings): TransactionStore {
@@ -50,7 +52,7 @@ function supportedDialect(dataSource: DataSource): Dialect {
   } catch (cause) {
     throw new SteppingError(
       'STORE_REFUSED',
-      `typeormStore() cannot keep jobs in a database of type '${dataSource.options.type}'. Use a DataSource of type 'postgres' (PostgreSQL) or 'better-sqlite3' (a SQLite file).`,
+      `typeormStore() cannot keep jobs in a database of type '${dataSource.options.type}'. Use a DataSource of type ${SUPPORTED_TYPES}.`,
       { cause },
     );
   }

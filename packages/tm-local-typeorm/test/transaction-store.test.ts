@@ -1,19 +1,26 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { testService } from '@stepping/test-services';
+import { type TestService, testService } from '@stepping/test-services';
 import { describeTransactionStore, type TransactionStoreHarness } from '@stepping/tm-local/testing';
 import { transactionalClone } from '@stepping/typeorm';
 import { DataSource } from 'typeorm';
 import { openStore } from './a-store.js';
 
 const postgres = await testService('postgres');
+const mysqls = [await testService('mariadb'), await testService('mysql')];
 
 describeTransactionStore('typeormStore on SQLite', openSqlite, { concurrentWriters: false });
 
 postgres.describe('with a PostgreSQL server', () => {
   describeTransactionStore('typeormStore on PostgreSQL', openPostgres);
 });
+
+for (const service of mysqls) {
+  service.describe(`with a ${service.name} server`, () => {
+    describeTransactionStore(`typeormStore on ${service.name}`, () => openMysql(service));
+  });
+}
 
 async function openSqlite(): Promise<TransactionStoreHarness> {
   const folder = mkdtempSync(join(tmpdir(), 'stepping-store-'));
@@ -45,6 +52,17 @@ async function openPostgres(): Promise<TransactionStoreHarness> {
   );
 }
 
+async function openMysql(service: TestService): Promise<TransactionStoreHarness> {
+  const url = await service.database();
+  const dataSources = [new DataSource({ type: 'mariadb', url }), new DataSource({ type: 'mysql', url })] as const;
+  return openHarness(dataSources, (gid, ms) =>
+    dataSources[0].query(
+      `update stepping_job set due_at = due_at - interval ? * 1000 microsecond, created_at = created_at - interval ? * 1000 microsecond, finished_at = finished_at - interval ? * 1000 microsecond where gid = ?`,
+      [ms, ms, ms, gid],
+    ),
+  );
+}
+
 /** Two stores on two DataSources of one database. */
 async function openHarness(
   [dataSource, secondDataSource]: readonly [DataSource, DataSource],
@@ -69,7 +87,7 @@ async function openHarness(
     },
     beginTransaction: async () => {
       const queryRunner = (clone?.dataSource ?? dataSource).createQueryRunner();
-      await queryRunner.startTransaction();
+      await queryRunner.startTransaction(clone === undefined ? 'READ COMMITTED' : undefined);
       return {
         native: { kind: 'typeorm', handle: queryRunner },
         commit: async () => {

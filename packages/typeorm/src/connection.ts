@@ -1,5 +1,7 @@
 import type { DataSource, QueryRunner } from 'typeorm';
 import { isDefiniteRefusal } from './database-error.js';
+import { dialectOf } from './dialect.js';
+import type { MysqlConnection } from './mysql-connection.js';
 
 /** What we use of `pg`'s client. */
 export interface PostgresConnection {
@@ -38,28 +40,50 @@ export function sqliteConnectionOf(dataSource: DataSource): SqliteConnection {
 export async function withPostgresConnection<R>(dataSource: DataSource, work: (connection: PostgresConnection) => Promise<R>): Promise<R> {
   const runner = dataSource.createQueryRunner('master');
   const connection: PostgresConnection = await runner.connect();
+  return usedOnce(
+    runner,
+    () => work(connection),
+    () => connection.query('rollback'),
+  );
+}
+
+/** Uses the connection of a runner, and gives it back if the server's answers say in which state it is; else it is ended. */
+export async function usedOnce<R>(runner: QueryRunner, work: () => Promise<R>, rollback: () => Promise<unknown>): Promise<R> {
   try {
-    const result = await work(connection);
+    const result = await work();
     await runner.release();
     return result;
   } catch (error) {
-    if (isDefiniteRefusal(error) && (await rolledBack(connection))) await runner.release();
+    if (isDefiniteRefusal(error) && (await succeeds(rollback))) await runner.release();
     else await closeConnection(runner, error);
     throw error;
   }
 }
 
-/** Ends the connection of a runner instead of giving it back to the pool: an open transaction ends with it. */
+/** Ends the connection of a runner instead of giving it back to the pool: an open transaction ends with it, and what waits for an answer fails. */
 export async function closeConnection(runner: QueryRunner, reason: unknown): Promise<void> {
   if (runner.isReleased) return;
+  if (dialectOf(runner.dataSource) === 'mysql') return closeMysqlConnection(runner);
   const error = reason instanceof Error ? reason : new Error('closed');
   // TypeORM's own way to give back a broken connection: the pool then ends it. Not in its public types.
   await (runner as unknown as { releasePostgresConnection(error: Error): Promise<void> }).releasePostgresConnection(error);
 }
 
-async function rolledBack(connection: PostgresConnection): Promise<boolean> {
+function closeMysqlConnection(runner: QueryRunner): void {
+  const { databaseConnection, databaseConnectionPromise } = runner as unknown as {
+    databaseConnection?: MysqlConnection;
+    databaseConnectionPromise?: Promise<MysqlConnection>;
+  };
+  Object.assign(runner, { isReleased: true });
+  // `destroy()` of mysql2 would leave whoever waits for an answer without one for ever. Never with the reason itself: it may be a refusal, which nobody else got.
+  const end = (connection: MysqlConnection) => connection.stream.destroy(new Error('The connection was closed by us'));
+  if (databaseConnection !== undefined) end(databaseConnection);
+  else databaseConnectionPromise?.then(end, () => {}); // it did not come in time
+}
+
+async function succeeds(work: () => Promise<unknown>): Promise<boolean> {
   try {
-    await connection.query('rollback');
+    await work();
     return true;
   } catch {
     return false;

@@ -1,14 +1,33 @@
-// What an error of the database means. Only SQLSTATEs and driver codes decide, never a text: texts are translated.
+// What an error of the database means. Only SQLSTATEs, numbers and driver codes decide, never a text: texts are translated.
+
+/** Numbers of MySQL and MariaDB. */
+const DUPLICATE_KEY = 1062;
+const LOCK_WAIT_TIMEOUT = 1205;
+const DEADLOCK = 1213;
+
+/**
+ * Errors of MySQL and MariaDB after which nobody knows: the session is ended (by a shutdown, by KILL, because it was idle), the statement was ended from outside, or the
+ * engine failed in the middle of a commit.
+ */
+const NO_ANSWER = new Set([
+  1030, 1053, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1180, 1181, 1184, 1317, 1598, 1927, 1969, 3024, 3100, 3101, 4031,
+]);
 
 /** Unique or primary key taken. */
 export function isUniqueViolation(error: unknown): boolean {
   const code = codeOf(error);
+  if (numberOf(error) === DUPLICATE_KEY) return true;
   return code === '23505' || code === 'SQLITE_CONSTRAINT_UNIQUE' || code === 'SQLITE_CONSTRAINT_PRIMARYKEY';
 }
 
-/** The wait for a lock was given up (PostgreSQL's `lock_timeout`), or SQLite's file is locked. */
+/** The wait for a lock was given up (PostgreSQL's `lock_timeout`, MySQL's `innodb_lock_wait_timeout`), or SQLite's file is locked. */
 export function isLockTimeout(error: unknown): boolean {
-  return codeOf(error) === '55P03' || isBusy(error);
+  return codeOf(error) === '55P03' || numberOf(error) === LOCK_WAIT_TIMEOUT || isBusy(error);
+}
+
+/** Two transactions waited for each other, and this one was rolled back. */
+export function isDeadlock(error: unknown): boolean {
+  return codeOf(error) === '40P01' || numberOf(error) === DEADLOCK;
 }
 
 /** Somebody else holds the lock of the SQLite file; the same statement may work a moment later. */
@@ -24,6 +43,8 @@ export function isBusy(error: unknown): boolean {
  */
 export function isDefiniteRefusal(error: unknown): boolean {
   const cause = driverErrorOf(error);
+  const number = numberOf(cause);
+  if (number !== undefined) return !NO_ANSWER.has(number);
   const code = codeOf(cause);
   if (code === undefined) return false;
   // A failed write to the disk may or may not be found there after a restart.
@@ -50,6 +71,14 @@ export function driverErrorOf(error: unknown): unknown {
 function codeOf(error: unknown): string | undefined {
   const code = (driverErrorOf(error) as { code?: unknown } | undefined)?.code;
   return typeof code === 'string' ? code : undefined;
+}
+
+/** Of an error that a MySQL or MariaDB server sent. The driver's own and Node's have no SQLSTATE. */
+function numberOf(error: unknown): number | undefined {
+  const { errno, sqlState } = (driverErrorOf(error) ?? {}) as { errno?: unknown; sqlState?: unknown };
+  return typeof errno === 'number' && typeof sqlState === 'string' && isSqlState(sqlState) && !sqlState.startsWith('08')
+    ? errno
+    : undefined;
 }
 
 /** Five of A-Z and 0-9. Node's own codes (`ECONNRESET`, `EPIPE`) come without a `severity`, so they are never taken for one. */

@@ -1,19 +1,19 @@
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import type { SqliteConnection } from './connection.js';
-import { dialectOf } from './dialect.js';
+import { type Dialect, dialectOf } from './dialect.js';
 import { rememberOrigin } from './origin.js';
 import { schemaOf } from './schema-of.js';
 import { fileOf } from './sqlite-file.js';
 
 /** How a DataSource of our own differs from the user's. */
 export interface OwnDataSourceOptions {
-  /** Largest number of connections (PostgreSQL; SQLite has one). */
+  /** Largest number of connections (SQLite has one). */
   readonly poolSize: number;
-  /** For connecting and for waiting until one of the pool is free. Default 5 000. Unit: ms. */
+  /** For connecting and, on PostgreSQL, for waiting until one of the pool is free. Default 5 000. Unit: ms. */
   readonly connectTimeoutMs?: number;
-  /** Longest wait for the answer to a statement; the connection is given up then. Default: none. Unit: ms. */
+  /** PostgreSQL. Longest wait for the answer to a statement; the connection is given up then. Default: none. Unit: ms. */
   readonly queryTimeoutMs?: number;
-  /** Further settings of `pg`'s pool, such as `onConnect` or `keepAlive`. */
+  /** Further settings of the driver's pool, such as `keepAlive`. */
   readonly extra?: Readonly<Record<string, unknown>>;
 }
 
@@ -26,10 +26,16 @@ const CONNECT_TIMEOUT_MS = 5_000;
  * connects to the primary only. Call `initialize()` on it, and `destroy()` at the end.
  */
 export function ownDataSource(dataSource: DataSource, options: OwnDataSourceOptions): DataSource {
-  const own = new DataSource(dialectOf(dataSource) === 'sqlite' ? sqliteOptions(dataSource) : postgresOptions(dataSource, options));
+  const own = new DataSource(OPTIONS[dialectOf(dataSource)](dataSource, options));
   rememberOrigin(own, dataSource);
   return own;
 }
+
+const OPTIONS: Record<Dialect, (dataSource: DataSource, own: OwnDataSourceOptions) => DataSourceOptions> = {
+  postgres: postgresOptions,
+  mysql: mysqlOptions,
+  sqlite: sqliteOptions,
+};
 
 /** Nothing but a connection. */
 const BARE = {
@@ -62,6 +68,39 @@ function postgresOptions(dataSource: DataSource, own: OwnDataSourceOptions): Dat
       connectionTimeoutMillis: own.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
       keepAlive: true,
       query_timeout: own.queryTimeoutMs,
+      ...own.extra,
+    },
+  };
+}
+
+function mysqlOptions(dataSource: DataSource, own: OwnDataSourceOptions): DataSourceOptions {
+  const { replication, ...options } = dataSource.options as Extract<DataSourceOptions, { type: 'mysql' | 'mariadb' }>;
+  const primary = replication === undefined ? options : { ...withoutCredentials(options), ...replication.master };
+  const { isolationLevel: _theirs, logger: _logger, maxQueryExecutionTime: _slow, acquireTimeout: _unknownToMysql2, ...kept } = primary;
+  const database = schemaOf(dataSource);
+  return {
+    ...kept,
+    ...BARE,
+    ...(database === undefined ? {} : { database }),
+    // Read last by TypeORM, so that nothing of theirs changes what we send or get.
+    extra: {
+      ...(options.extra as object | undefined),
+      connectionLimit: own.poolSize,
+      maxIdle: own.poolSize,
+      waitForConnections: true,
+      queueLimit: 0,
+      connectTimeout: own.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
+      enableKeepAlive: true,
+      charset: 'utf8mb4',
+      flags: ['FOUND_ROWS'],
+      // On connections of our own alone, where every text is ours.
+      multipleStatements: true,
+      namedPlaceholders: false,
+      typeCast: true,
+      rowsAsArray: false,
+      dateStrings: true,
+      supportBigNumbers: true,
+      bigNumberStrings: true,
       ...own.extra,
     },
   };

@@ -1,6 +1,8 @@
 import { SteppingError } from '@stepping/core';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { at, createRecordTable, insertRecord, type Migration, type Migrations, selectRecord } from './migrations.js';
+import { applyOnMysql } from './migrate-mysql.js';
+import { createRecordTable, insertRecord, selectRecord } from './migration-records.js';
+import { at, type Migration, type Migrations } from './migrations.js';
 
 /** TypeORM wants a timestamp at the end of a migration's name, and applies in its order. */
 const FIRST_TIMESTAMP = 1_760_000_000_000;
@@ -17,9 +19,10 @@ function typeormMigration(migrations: Migrations, migration: Migration): new () 
 
     async up(runner: QueryRunner): Promise<void> {
       const place = at(runner.dataSource, migrations);
-      if (place.schema !== undefined) await runner.createSchema(place.schema, true);
+      if (place.dialect === 'postgres' && place.schema !== undefined) await runner.createSchema(place.schema, true);
       await runner.query(createRecordTable(place, migrations));
       if ((await runner.query(selectRecord(place, migrations), [migrations.owner, migration.version])).length > 0) return; // by runMigrations, before
+      if (place.dialect === 'mysql') return applyOnMysql((sql, values) => runner.query(sql, values), place, migrations, migration);
       for (const statement of migration.statements(place)) await runner.query(statement);
       await runner.query(insertRecord(place, migrations), [migrations.owner, migration.version, migration.name]);
     }

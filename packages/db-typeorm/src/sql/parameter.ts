@@ -4,3 +4,8 @@ import type { Dialect } from '@stepping/typeorm';
 export function parameter(dialect: Dialect, n: number): string {
   return dialect === 'postgres' ? `$${n}` : '?';
 }
+
+/** Ends an insert that leaves a taken key alone. MySQL has none that would not swallow other errors: there the insert fails, and it alone. */
+export function onConflict(dialect: Dialect): string {
+  return dialect === 'mysql' ? '' : ' on conflict do nothing';
+}

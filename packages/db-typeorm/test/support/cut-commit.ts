@@ -1,6 +1,6 @@
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
-/** A way to a PostgreSQL server on which a COMMIT can go wrong. */
+/** A way to a server on which a COMMIT can go wrong. */
 export interface Wire {
   /** The URL of the database through this way. */
   readonly url: string;
@@ -64,9 +64,10 @@ export async function openWire(url: string): Promise<Wire> {
   };
 }
 
-/** The message of a simple query: Q, its length, its text. */
+/** The message of a simple query. PostgreSQL: Q, its length, its text; MySQL: its length, a number, 3, its text. */
 function isCommit(chunk: Buffer): boolean {
-  return chunk[0] === 0x51 && chunk.toString('latin1', 5).toUpperCase().startsWith('COMMIT');
+  const text = chunk[0] === 0x51 ? chunk.subarray(5) : chunk[4] === 3 ? chunk.subarray(5) : undefined;
+  return text?.toString('latin1').toUpperCase().startsWith('COMMIT') ?? false;
 }
 
 /** ReadyForQuery in a failed transaction: Z, its length, E. */

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe } from '@jest/globals';
-import { postgresDatabase, testService } from '@stepping/test-services';
+import { postgresDatabase, type TestService, testService } from '@stepping/test-services';
 import { DataSource, EntitySchema } from 'typeorm';
 
 export interface Order {
@@ -22,7 +22,7 @@ export interface TestDatabase {
   /** A new, empty database, connected. */
   open(options?: object): Promise<DataSource>;
   /** Another DataSource to the same database, not connected: another process. */
-  another(dataSource: DataSource): DataSource;
+  another(dataSource: DataSource, options?: object): DataSource;
 }
 
 const postgresService = await testService('postgres');
@@ -44,7 +44,7 @@ export const sqlite: TestDatabase = {
       enableWAL: true,
       ...options,
     }).initialize(),
-  another: (dataSource) => new DataSource({ ...dataSource.options, synchronize: false }),
+  another: (dataSource, options) => new DataSource({ ...dataSource.options, synchronize: false, ...options }),
 };
 
 export const sqliteWithoutWal: TestDatabase = {
@@ -65,5 +65,19 @@ export const postgres: TestDatabase = {
       poolSize: 10,
       ...options,
     }).initialize(),
-  another: (dataSource) => new DataSource({ ...dataSource.options, synchronize: false }),
+  another: (dataSource, options) => new DataSource({ ...dataSource.options, synchronize: false, ...options }),
 };
+
+const mysqlOn = (service: TestService, type: 'mariadb' | 'mysql'): TestDatabase => ({
+  name: type === 'mariadb' ? 'MariaDB' : 'MySQL',
+  describe: (title, body) => service.describe(title, body),
+  open: async (options) =>
+    new DataSource({ type, url: await service.database(), entities: [Order], synchronize: true, poolSize: 10, ...options }).initialize(),
+  another: (dataSource, options) => new DataSource({ ...dataSource.options, synchronize: false, ...options }),
+});
+
+export const mariadb = mysqlOn(await testService('mariadb'), 'mariadb');
+export const mysql = mysqlOn(await testService('mysql'), 'mysql');
+
+/** Those with one dialect. MySQL only runs where somebody names a server. */
+export const mysqls: readonly TestDatabase[] = [mariadb, mysql];

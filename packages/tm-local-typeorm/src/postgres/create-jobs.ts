@@ -1,10 +1,10 @@
 import { type CreateAnswer, type CreateJob, WriteRefused } from '@stepping/tm-local';
 import { isLockTimeout } from '@stepping/typeorm';
 import { answerByRow } from '../answers.js';
+import { orRefused } from '../refused.js';
 import type { PostgresRow, PostgresStatement, Send } from './postgres-lane.js';
 import { createValues, foundRow } from './postgres-rows.js';
 import type { PostgresStatements } from './postgres-statements.js';
-import { orRefused } from './refused.js';
 
 /** How long a batch waits for gids that are uncommitted elsewhere, before it is split to find them. Unit: ms. */
 export const LOCK_TIMEOUT_MS = 200;

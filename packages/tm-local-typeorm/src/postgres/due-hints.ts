@@ -26,7 +26,7 @@ export class DueHints {
   /** Channels are of the whole database, so its name stands for the table. */
   constructor(dataSource: DataSource, table: QuotedName) {
     this.#dataSource = dataSource;
-    this.#channel = quoteName(`stepping_due_${createHash('sha256').update(table).digest('hex').slice(0, 16)}`);
+    this.#channel = quoteName('postgres', `stepping_due_${createHash('sha256').update(table).digest('hex').slice(0, 16)}`);
   }
 
   onDue(listener: () => void): () => void {

@@ -1,4 +1,4 @@
-import { type InDoubtAnswer, SteppingError } from '@stepping/core';
+import type { InDoubtAnswer } from '@stepping/core';
 import type {
   Change,
   ChangeAnswer,
@@ -13,25 +13,27 @@ import type {
   StoreFilter,
   TransactionStore,
 } from '@stepping/tm-local';
-import { checkMigrations, isDefiniteRefusal, ownDataSource, runMigrations, schemaOf } from '@stepping/typeorm';
+import { schemaOf } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
 import { verdictByRow } from '../answers.js';
 import { isOf, type NativeTransaction, queryRunnerOf } from '../enlistment.js';
+import { LaneBusy, leastBusy } from '../lane.js';
+import { orRefused } from '../refused.js';
+import { ServerStore, type ServerTraits } from '../server-store.js';
 import { selectJobs } from '../sql/postgres/select-jobs.js';
 import { countsByStatus, ROLLED_BACK, statusCode, statusMask } from '../status.js';
-import { assertInitialized, jobTable, migrationsOf, type StoreSettings } from '../store-settings.js';
+import { jobTable, type StoreSettings } from '../store-settings.js';
 import { dbFromText, dbsFromText, dbsToText, errorToText, firstLease, NO_STEPS } from '../stored-text.js';
 import { int2Array, int4Array, int8Array, textArray } from './binary-array.js';
 import { Claims } from './claims.js';
 import { createJobs, LOCK_TIMEOUT_MS, setLockTimeout } from './create-jobs.js';
 import { DueHints } from './due-hints.js';
 import { enlistedPostgresStore } from './enlisted-postgres-store.js';
-import { LaneBusy, leastBusy, type PostgresRow, type Send } from './postgres-lane.js';
+import type { PostgresRow, Send } from './postgres-lane.js';
 import { MAX_CONNECTIONS, PostgresLanes, RESOLVE_TIMEOUT_MS } from './postgres-lanes.js';
 import { foundRow, storedJob } from './postgres-rows.js';
 import { type PostgresStatements, postgresStatements } from './postgres-statements.js';
-import { orRefused } from './refused.js';
-import { assertSameDatabase } from './same-database.js';
+import { assertSamePostgres } from './same-postgres.js';
 
 /** Idle connections are probed after this: whoever listens for hints sends nothing, and would not notice a dead network for hours. Unit: ms. */
 const KEEP_ALIVE_MS = 10_000;
@@ -47,61 +49,42 @@ interface Opened {
   readonly lanes: PostgresLanes;
   readonly claims: Claims;
   readonly hints: DueHints;
+  close(): Promise<void>;
 }
 
-/** Jobs in PostgreSQL, on connections of our own. */
-export class PostgresStore implements TransactionStore {
-  readonly #settings: StoreSettings;
-  #openedNow: Opened | undefined;
+const TRAITS: ServerTraits = {
+  name: 'PostgreSQL',
+  maxConnections: MAX_CONNECTIONS,
+  extra: { keepAliveInitialDelayMillis: KEEP_ALIVE_MS },
+  assertSame: assertSamePostgres,
+};
 
+/** Jobs in PostgreSQL, on connections of our own. */
+export class PostgresStore extends ServerStore<Opened> implements TransactionStore {
   constructor(settings: StoreSettings) {
-    this.#settings = settings;
+    super(settings, TRAITS);
   }
 
-  async start(): Promise<void> {
-    const own = await this.#connect();
-    try {
-      const prepare = this.#settings.migrate ? runMigrations : checkMigrations;
-      await prepare(own, migrationsOf(this.#settings));
-      await assertSameDatabase(own, this.#settings.dataSource);
-    } catch (error) {
-      await own.destroy();
-      throw startError(error);
-    }
-    const sql = postgresStatements(jobTable(this.#settings, this.#settings.schema ?? schemaOf(own)));
+  protected open(own: DataSource): Opened {
+    const sql = postgresStatements(jobTable(this.settings, this.settings.schema ?? schemaOf(own)));
     const lanes = new PostgresLanes(own);
     const claims = new Claims({ lane: lanes.claim, peekLane: lanes.look, sql });
-    this.#openedNow = { own, sql, lanes, claims, hints: new DueHints(own, sql.table) };
-  }
-
-  async migrate(): Promise<void> {
-    const own = await this.#connect();
-    try {
-      await runMigrations(own, migrationsOf(this.#settings));
-    } catch (error) {
-      throw startError(error);
-    } finally {
-      await own.destroy();
-    }
-  }
-
-  async stop(): Promise<void> {
-    const opened = this.#openedNow;
-    this.#openedNow = undefined;
-    if (opened === undefined) return;
-    await opened.hints.stop();
-    await opened.lanes.close();
-    await opened.own.destroy();
+    const hints = new DueHints(own, sql.table);
+    const close = async () => {
+      await hints.stop();
+      await lanes.close();
+    };
+    return { own, sql, lanes, claims, hints, close };
   }
 
   async create(jobs: readonly CreateJob[]): Promise<readonly CreateAnswer[]> {
-    const { lanes, sql } = this.#opened;
+    const { lanes, sql } = this.opened;
     if (jobs.length === 0) return [];
     return lanes.create.run((send) => createJobs(send, sql, jobs, LOCK_TIMEOUT_MS));
   }
 
   async createAlone(job: CreateJob, waitMs: number): Promise<CreateAnswer> {
-    const { lanes, sql } = this.#opened;
+    const { lanes, sql } = this.opened;
     const deadline = performance.now() + waitMs;
     const create = async (send: Send): Promise<readonly CreateAnswer[]> => {
       const lockTimeoutMs = deadline - performance.now();
@@ -119,7 +102,7 @@ export class PostgresStore implements TransactionStore {
   }
 
   async save(saves: readonly Save[]): Promise<ReadonlySet<string>> {
-    const { lanes, sql } = this.#opened;
+    const { lanes, sql } = this.opened;
     if (saves.length === 0) return new Set();
     const values = [
       textArray(saves.map(({ gid }) => gid)),
@@ -140,7 +123,7 @@ export class PostgresStore implements TransactionStore {
   }
 
   async extend(leases: readonly Lease[], leaseMs: number): Promise<ReadonlySet<string>> {
-    const { lanes, sql } = this.#opened;
+    const { lanes, sql } = this.opened;
     if (leases.length === 0) return new Set();
     const values = [...leaseValues(leases), Math.round(leaseMs)];
     const withinMs = leaseMs / 3;
@@ -148,7 +131,7 @@ export class PostgresStore implements TransactionStore {
   }
 
   async change(changes: readonly Change[]): Promise<readonly ChangeAnswer[]> {
-    const { lanes, sql } = this.#opened;
+    const { lanes, sql } = this.opened;
     if (changes.length === 0) return [];
     const values = [
       textArray(changes.map(({ gid }) => gid)),
@@ -176,18 +159,18 @@ export class PostgresStore implements TransactionStore {
   }
 
   async claimDue(claim: { queue: string; limit: number; leaseMs: number }): Promise<readonly ClaimedJob[]> {
-    return this.#opened.claims.claimDue(claim);
+    return this.opened.claims.claimDue(claim);
   }
 
   async nextDueInMs(queues: readonly string[]): Promise<ReadonlyMap<string, number>> {
-    const { lanes, sql } = this.#opened;
+    const { lanes, sql } = this.opened;
     const rows = await lanes.look.query(sql.selectNextDue, [textArray(queues)]);
     return new Map(rows.map(([queue, ms]) => [queue as string, Math.max(0, Math.ceil(Number(ms)))]));
   }
 
   async resolve(gid: string, instance: string): Promise<InDoubtAnswer> {
     try {
-      const { lanes, sql } = this.#opened;
+      const { lanes, sql } = this.opened;
       return await leastBusy(lanes.resolve).run(async (send) => {
         for (let round = 0; round < MAX_RESOLVE_ROUNDS; round++) {
           const inserted = await send(sql.insertRolledBack, [gid, instance, ROLLED_BACK, NO_STEPS, firstLease()]);
@@ -204,19 +187,19 @@ export class PostgresStore implements TransactionStore {
   }
 
   async find(gid: string): Promise<StoredJob | undefined> {
-    const { lanes, sql } = this.#opened;
+    const { lanes, sql } = this.opened;
     const [row] = await lanes.look.query(sql.selectJob, [gid]);
     return row && storedJob(row);
   }
 
   async list(filter: StoreFilter): Promise<readonly StoredJob[]> {
-    const { lanes, sql } = this.#opened;
+    const { lanes, sql } = this.opened;
     const { text, values } = selectJobs(sql.table, filter);
     return (await lanes.operators.query({ name: undefined, text }, values)).map(storedJob);
   }
 
   async stats(): ReturnType<TransactionStore['stats']> {
-    const { lanes, sql } = this.#opened;
+    const { lanes, sql } = this.opened;
     return lanes.operators.run(async (send) => {
       const counts = await send(sql.countByStatus, []);
       const [oldest] = await send(sql.selectOldest, []);
@@ -230,7 +213,7 @@ export class PostgresStore implements TransactionStore {
   }
 
   async startPurge(purge: { finishedMsAgo: number; failedMsAgo: number; limit: number }): Promise<readonly PurgingJob[]> {
-    const { lanes, sql } = this.#opened;
+    const { lanes, sql } = this.opened;
     const values = [Math.round(purge.finishedMsAgo), Math.round(purge.failedMsAgo), purge.limit];
     const rows = await orRefused(lanes.operators.query(sql.startPurge, values));
     return rows.map(([gid, lease, db, dbs]) => ({
@@ -242,41 +225,23 @@ export class PostgresStore implements TransactionStore {
   }
 
   async finishPurge(jobs: readonly Lease[]): Promise<number> {
-    const { lanes, sql } = this.#opened;
+    const { lanes, sql } = this.opened;
     if (jobs.length === 0) return 0;
     return (await orRefused(lanes.operators.query(sql.deletePurged, leaseValues(jobs)))).length;
   }
 
   onDue(listener: () => void): () => void {
-    return this.#opened.hints.onDue(listener);
+    return this.opened.hints.onDue(listener);
   }
 
   hintDue(): void {
-    this.#openedNow?.hints.hint();
+    this.openedNow?.hints.hint();
   }
 
   enlist(native: NativeTransaction): EnlistedStore | undefined {
     const queryRunner = queryRunnerOf(native);
-    if (queryRunner === undefined || !isOf(this.#settings.dataSource, queryRunner)) return undefined;
-    return enlistedPostgresStore(queryRunner, this.#opened.sql);
-  }
-
-  get #opened(): Opened {
-    if (this.#openedNow !== undefined) return this.#openedNow;
-    throw new SteppingError('NOT_STARTED', 'The store is not started, or stopped already. Call `await stepping.start()` first.');
-  }
-
-  async #connect(): Promise<DataSource> {
-    assertInitialized(this.#settings);
-    const own = ownDataSource(this.#settings.dataSource, {
-      poolSize: MAX_CONNECTIONS,
-      extra: { keepAliveInitialDelayMillis: KEEP_ALIVE_MS },
-    });
-    try {
-      return await own.initialize();
-    } catch (cause) {
-      throw unreachable(cause);
-    }
+    if (queryRunner === undefined || !isOf(this.settings.dataSource, queryRunner)) return undefined;
+    return enlistedPostgresStore(queryRunner, this.opened.sql);
   }
 }
 
@@ -286,20 +251,4 @@ function gidsOf(rows: readonly PostgresRow[]): ReadonlySet<string> {
 
 function leaseValues(leases: readonly Lease[]): unknown[] {
   return [textArray(leases.map(({ gid }) => gid)), int8Array(leases.map(({ lease }) => lease))];
-}
-
-function startError(error: unknown): unknown {
-  if (SteppingError.is(error)) return error;
-  if (!isDefiniteRefusal(error)) return unreachable(error);
-  return new SteppingError(
-    'STORE_REFUSED',
-    `PostgreSQL refused the store's tables: ${error instanceof Error ? error.message : error}. Grant the rights, or let somebody who has them run stepping.migrate() and use migrate: false.`,
-    { cause: error },
-  );
-}
-
-function unreachable(cause: unknown): SteppingError {
-  return new SteppingError('STORE_UNAVAILABLE', 'The PostgreSQL server of the store cannot be reached, or lets us not in. See the cause.', {
-    cause,
-  });
 }

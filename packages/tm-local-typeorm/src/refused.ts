@@ -7,6 +7,6 @@ export async function orRefused<R>(write: Promise<R>): Promise<R> {
     return await write;
   } catch (error) {
     if (!isDefiniteRefusal(error)) throw error;
-    throw new WriteRefused(`PostgreSQL refused a write: ${error instanceof Error ? error.message : error}`, { cause: error });
+    throw new WriteRefused(`The database refused a write: ${error instanceof Error ? error.message : error}`, { cause: error });
   }
 }
