@@ -36,25 +36,19 @@ postgres.describe('typeormStore on PostgreSQL', () => {
 
   it('writes checkpoints without touching an index', async () => {
     const own = await new DataSource({ type: 'postgres', url: await postgres.database('hot') }).initialize();
-    // The server counts a session's updates for sure when it ends: one store for what comes before, one for each round of checkpoints.
-    const before = openStore({ dataSource: own });
+    // The server counts a session's updates for sure when it ends: one store for what comes before, one for the checkpoints.
+    const [before, checkpoints] = [openStore({ dataSource: own }), openStore({ dataSource: own })];
     await before.start();
-    await before.create(Array.from({ length: 100 }, (_, i) => aJob({ gid: `job-${i}` })));
+    // So few that all their versions fit on one page: whether old ones can be cleared away depends on what else the server does.
+    await before.create(Array.from({ length: 5 }, (_, i) => aJob({ gid: `job-${i}` })));
     const jobs = await before.claimDue(aClaim());
     await before.stop();
+    const { hot } = await until(() => updatesOf(own, 5));
 
-    // A snapshot that the server's own maintenance holds keeps old versions on their pages: the next round finds them gone.
-    let hot = 0;
-    for (let round = 0; round < 10 && hot < 270; round++) {
-      const { hot: earlier } = await until(() => updatesOf(own, 100 + round * 300));
-      const checkpoints = openStore({ dataSource: own });
-      await checkpoints.start();
-      for (let step = 1; step <= 3; step++) await checkpoints.save(jobs.map((job) => checkpoint(job, round * 3 + step)));
-      await checkpoints.stop();
-      hot = (await until(() => updatesOf(own, 400 + round * 300))).hot - earlier;
-    }
-    // A version that does not fit on its page goes elsewhere; that is rare.
-    expect(hot).toBeGreaterThanOrEqual(270);
+    await checkpoints.start();
+    for (let step = 1; step <= 3; step++) await checkpoints.save(jobs.map((job) => checkpoint(job, step)));
+    await checkpoints.stop();
+    expect((await until(() => updatesOf(own, 20))).hot - hot).toBe(15);
     await own.destroy();
   });
 
