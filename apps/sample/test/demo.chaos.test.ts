@@ -8,6 +8,7 @@ import { testService } from '@stepping/test-services';
 import { runScript, spawnScript } from './start-script.js';
 
 const postgres = await testService('postgres');
+const mariadb = await testService('mariadb');
 
 // Two kills, each followed by a lease that must run out, on a busy machine.
 jest.setTimeout(120_000);
@@ -67,16 +68,28 @@ postgres.describe('The demo on PostgreSQL', () => {
   });
 });
 
+mariadb.describe('The demo on MariaDB', () => {
+  it('loses, doubles and mixes up nothing although the shop is killed, with the orders in a database of their own', async () => {
+    const args = ['--db', 'mariadb', '--two-databases', '--orders', '40'];
+    expectAllIsWell(await demo(args, { STEPPING_DB_URL: await mariadb.database() }), 36);
+  });
+
+  it('starts a server where none is named', async () => {
+    const { exitCode, output } = await runScript('../src/demo/demo.ts', ['--db', 'mariadb', '--orders', '10', '--kills', '0']);
+    expect({ exitCode, output }).toEqual({ exitCode: 0, output: expect.stringMatching(/^ {2}orders placed +9$/m) });
+  });
+});
+
 /** 60 orders, of which 6 are refused; four steps each, run once, and again for each kill and each failure of the payment provider. */
-function expectAllIsWell({ exitCode, output }: { exitCode: number | null; output: string }): void {
+function expectAllIsWell({ exitCode, output }: { exitCode: number | null; output: string }, orders = 54): void {
   const rows = [...output.matchAll(/^ {2}([a-z ]+?) {2,}(\d+)$/gm)].map(([, label, count]) => [label, Number(count)]);
   const { 'steps run': run, 'steps repeated after a crash': repeated, ...table } = Object.fromEntries(rows);
   // With the output, which says what was wrong and how to run the same again.
   expect({ exitCode, table, output }).toEqual({
     exitCode: 0,
     table: {
-      'orders placed': 54,
-      'jobs finished': 54,
+      'orders placed': orders,
+      'jobs finished': orders,
       'orders lost': 0,
       'accepted twice': 0,
       'charged twice': 0,
@@ -86,7 +99,7 @@ function expectAllIsWell({ exitCode, output }: { exitCode: number | null; output
     output: expect.any(String),
   });
   expect(repeated).toBeGreaterThanOrEqual(2);
-  expect(run).toBeGreaterThanOrEqual(54 * 4 + repeated);
+  expect(run).toBeGreaterThanOrEqual(orders * 4 + repeated);
 }
 
 function demo(args: readonly string[] = [], env: Record<string, string> = {}) {

@@ -10,6 +10,7 @@ import type { Mail } from '../src/outside/smtp-server.js';
 import { type Running, startScript } from './start-script.js';
 
 const postgres = await testService('postgres');
+const mariadb = await testService('mariadb');
 
 // Several processes start in each test, on a busy machine.
 jest.setTimeout(60_000);
@@ -20,6 +21,10 @@ describe('The order service on SQLite', () => {
 
 postgres.describe('The order service on PostgreSQL', () => {
   describeService(async () => ({ STEPPING_DB: 'postgres', STEPPING_DB_URL: await postgres.database() }));
+});
+
+mariadb.describe('The order service on MariaDB', () => {
+  describeService(async () => ({ STEPPING_DB: 'mariadb', STEPPING_DB_URL: await mariadb.database() }));
 });
 
 function describeService(databases: (directory: string) => Promise<Record<string, string>>): void {

@@ -1,5 +1,6 @@
 import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
+import mysql from 'mysql2/promise';
 import pg from 'pg';
 import type { DemoOptions } from './options.js';
 import type { Processes, Server } from './processes.js';
@@ -13,7 +14,7 @@ export interface DemoDatabases {
   remove(): Promise<void>;
 }
 
-/** New, empty databases: SQLite files in the directory, or databases of a PostgreSQL server, which is started unless STEPPING_DB_URL names one. */
+/** New, empty databases: SQLite files in the directory, or databases of a server, which is started unless STEPPING_DB_URL names one. */
 export async function makeDatabases({ db, twoDatabases }: DemoOptions, directory: string, processes: Processes): Promise<DemoDatabases> {
   const names = twoDatabases ? ['jobs', 'shop'] : ['shop'];
   if (db === 'sqlite') {
@@ -21,7 +22,8 @@ export async function makeDatabases({ db, twoDatabases }: DemoOptions, directory
     return { ...addresses(db, files), remove: async () => {} };
   }
   const given = process.env.STEPPING_DB_URL;
-  const server = given === undefined ? await startPostgres(directory, processes) : undefined;
+  const query = QUERY[db];
+  const server = given === undefined ? await startServer(db, directory, processes) : undefined;
   const admin = server?.url ?? (given as string);
   const unique = `stepping_demo_${process.pid}_${Date.now()}`;
   const databases = names.map((name) => `${unique}_${name}`);
@@ -31,7 +33,7 @@ export async function makeDatabases({ db, twoDatabases }: DemoOptions, directory
     ...addresses(db, urls),
     async remove() {
       if (server) return; // its data is in the directory
-      for (const database of databases) await query(admin, `drop database ${database} with (force)`);
+      for (const database of databases) await query(admin, `drop database ${database}${db === 'postgres' ? ' with (force)' : ''}`);
     },
   };
 }
@@ -41,18 +43,33 @@ function addresses(db: DemoOptions['db'], [jobs, shop]: string[]): { env: Record
   return shop === undefined ? { env, shop: jobs as string } : { env: { ...env, STEPPING_BUSINESS_DB: shop }, shop };
 }
 
-function startPostgres(directory: string, processes: Processes): Promise<Server> {
-  // Where we are root, PostgreSQL runs as somebody else, who must get through to its data.
+function startServer(service: 'postgres' | 'mariadb', directory: string, processes: Processes): Promise<Server> {
+  // Where we are root, it runs as somebody else, who must get through to its data.
   chmodSync(directory, 0o711);
-  return processes.start({ name: 'postgres', script: 'outside/postgres-server', args: ['--directory', join(directory, 'postgres')] });
+  return processes.start({
+    name: service,
+    script: 'outside/database-server',
+    args: ['--service', service, '--directory', join(directory, service)],
+  });
 }
 
-async function query(connectionString: string, sql: string): Promise<void> {
-  const client = new pg.Client({ connectionString });
-  await client.connect();
-  try {
-    await client.query(sql);
-  } finally {
-    await client.end();
-  }
-}
+/** One statement over a connection of its own. */
+const QUERY = {
+  async postgres(connectionString: string, sql: string): Promise<void> {
+    const client = new pg.Client({ connectionString });
+    await client.connect();
+    try {
+      await client.query(sql);
+    } finally {
+      await client.end();
+    }
+  },
+  async mariadb(uri: string, sql: string): Promise<void> {
+    const connection = await mysql.createConnection(uri);
+    try {
+      await connection.query(sql);
+    } finally {
+      await connection.end();
+    }
+  },
+};

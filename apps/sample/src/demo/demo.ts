@@ -48,7 +48,7 @@ async function run(): Promise<boolean> {
 }
 
 function describeDatabases({ db, twoDatabases }: DemoOptions): string {
-  const kind = db === 'sqlite' ? 'SQLite' : 'PostgreSQL';
+  const kind = { sqlite: 'SQLite', postgres: 'PostgreSQL', mariadb: 'MariaDB' }[db];
   return twoDatabases ? `orders and jobs in two ${kind} databases` : `one ${kind} database`;
 }
 

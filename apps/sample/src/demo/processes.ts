@@ -21,7 +21,7 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
 }
 
-/** How long a server may take to listen; PostgreSQL makes its data directory first. Unit: ms. */
+/** How long a server may take to listen; database servers make their data directory first. Unit: ms. */
 const START_TIMEOUT_MS = 60_000;
 /** How long a server may take to end by itself. Unit: ms. */
 const STOP_TIMEOUT_MS = 20_000;

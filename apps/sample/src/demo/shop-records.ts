@@ -1,4 +1,5 @@
 import Database from 'better-sqlite3';
+import mysql from 'mysql2/promise';
 import pg from 'pg';
 
 /** What the database of the shop says, read by a plain driver. Times in ms since 1970. */
@@ -22,11 +23,11 @@ export interface ReservationRecord {
   readonly madeAt: number;
 }
 
-/** Reads a SQLite file or a PostgreSQL database. */
+/** Reads a SQLite file, a PostgreSQL database or one of MariaDB. */
 export async function readShop(at: string): Promise<ShopRecords> {
-  const query = /^postgres(ql)?:/.test(at) ? await overPostgres(at) : overSqlite(at);
+  const query = await open(at);
   const orders = await query.all('select id, request_id, total, status, done_at from orders');
-  const reservations = await query.all('select "key", order_id, made_at from reservations');
+  const reservations = await query.all('select * from reservations');
   const stock = await query.all('select sku, available from stock');
   await query.end();
   return {
@@ -42,12 +43,17 @@ export async function readShop(at: string): Promise<ShopRecords> {
   };
 }
 
+function open(at: string): Promise<Query> {
+  if (/^postgres(ql)?:/.test(at)) return overPostgres(at);
+  return /^(mysql|mariadb):/.test(at) ? overMariadb(at) : overSqlite(at);
+}
+
 interface Query {
   all(sql: string): Promise<Record<string, unknown>[]>;
   end(): Promise<void>;
 }
 
-function overSqlite(file: string): Query {
+async function overSqlite(file: string): Promise<Query> {
   const database = new Database(file, { readonly: true, fileMustExist: true });
   return {
     all: async (sql) => database.prepare<[], Record<string, unknown>>(sql).all(),
@@ -64,7 +70,15 @@ async function overPostgres(connectionString: string): Promise<Query> {
   };
 }
 
-/** PostgreSQL's driver gives a Date, SQLite has text in UTC. */
+async function overMariadb(uri: string): Promise<Query> {
+  const connection = await mysql.createConnection({ uri, timezone: 'Z' });
+  return {
+    all: async (sql) => (await connection.query<mysql.RowDataPacket[]>(sql))[0],
+    end: () => connection.end(),
+  };
+}
+
+/** The drivers of the servers give a Date, SQLite has text in UTC. */
 function time(value: unknown): number {
   return value instanceof Date ? value.getTime() : Date.parse(`${String(value).replace(' ', 'T')}Z`);
 }

@@ -23,5 +23,7 @@ export async function closeDatabases(): Promise<void> {
 }
 
 function connection({ kind, at }: DatabaseConfig): DataSourceOptions {
-  return kind === 'postgres' ? { type: 'postgres', url: at } : { type: 'better-sqlite3', database: at, enableWAL: true };
+  if (kind === 'postgres') return { type: 'postgres', url: at };
+  if (kind === 'mariadb') return { type: 'mariadb', url: at, timezone: 'Z' };
+  return { type: 'better-sqlite3', database: at, enableWAL: true };
 }
