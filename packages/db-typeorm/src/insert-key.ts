@@ -1,12 +1,21 @@
 import { assertInMysqlTransaction, dialectOf, isUniqueViolation } from '@stepping/typeorm';
 import type { QueryRunner } from 'typeorm';
+import { explained } from './missing-table.js';
 
 /**
  * Inserts a barrier in the user's open transaction, waiting while a rival that has the same key is undecided. False: the key is taken.
  *
- * @throws {@link SteppingError} `TX_NOT_ACTIVE`
+ * @throws {@link SteppingError} `TX_NOT_ACTIVE`, `STORE_REFUSED` where the table was never made
  */
 export async function insertKey(runner: QueryRunner, statement: string, values: readonly unknown[]): Promise<boolean> {
+  try {
+    return await insert(runner, statement, values);
+  } catch (error) {
+    throw explained(error, runner);
+  }
+}
+
+async function insert(runner: QueryRunner, statement: string, values: readonly unknown[]): Promise<boolean> {
   if (dialectOf(runner.dataSource) !== 'mysql') return (await runner.query(statement, [...values], true)).affected === 1;
   await assertInMysqlTransaction(runner);
   try {

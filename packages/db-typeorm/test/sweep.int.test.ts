@@ -1,11 +1,12 @@
 import { afterEach, expect, it, jest } from '@jest/globals';
 import { DbProviders, defineStep, silentLogger, unchecked } from '@stepping/core';
 import { createTestStepping } from '@stepping/tm-local/testing';
+import { type Dialect, dialectOf } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
 import { once, typeormDb } from '../src/index.js';
 import type { TypeormDbProvider } from '../src/typeorm-db-provider.js';
 import { errorOf } from './support/apps.js';
-import { postgres, sqlite } from './support/databases.js';
+import { mysqls, postgres, sqlite } from './support/databases.js';
 
 const DAY_MS = 86_400_000;
 const closing: (() => Promise<unknown>)[] = [];
@@ -15,13 +16,15 @@ afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close();
 });
 
-for (const database of [sqlite, postgres]) {
-  const age = (dataSource: DataSource, days: number, where = "op <> ''") =>
-    dataSource.query(
-      database === postgres
-        ? `update stepping_barrier set created_at = created_at - interval '${days} days' where ${where}`
-        : `update stepping_barrier set created_at = strftime('%Y-%m-%dT%H:%M:%fZ', created_at, '-${days} days') where ${where}`,
-    );
+const OLDER: Record<Dialect, (days: number) => string> = {
+  postgres: (days) => `created_at - interval '${days} days'`,
+  mysql: (days) => `created_at - interval ${days} day`,
+  sqlite: (days) => `strftime('%Y-%m-%dT%H:%M:%fZ', created_at, '-${days} days')`,
+};
+
+for (const database of [sqlite, postgres, ...mysqls]) {
+  const age = (dataSource: DataSource, days: number) =>
+    dataSource.query(`update stepping_barrier set created_at = ${OLDER[dialectOf(dataSource)](days)}`);
 
   database.describe(`The sweep of barriers on ${database.name}`, () => {
     const setUp = async (barrierRetentionMs?: number) => {
@@ -77,8 +80,8 @@ for (const database of [sqlite, postgres]) {
     it('takes many of them, in batches', async () => {
       const { dataSource, sweep, left } = await setUp();
       for (const op of ['once', 'receive']) {
-        const numbers = 'with recursive n(i) as (select 1 union all select i + 1 from n where i < 1700)';
-        const row = `select 'msg', 'gid-' || i, '00', '${op}', 'x', 'once' from n`;
+        const numbers = 'with recursive n(i) as (select 1 union all select i + 1 from n where i < 900)';
+        const row = `select 'msg', ${dialectOf(dataSource) === 'mysql' ? "concat('gid-', i)" : "'gid-' || i"}, '00', '${op}', 'x', 'once' from n`;
         await dataSource.query(`insert into stepping_barrier (trans_type, gid, branch_id, op, barrier_id, reason) ${numbers} ${row}`);
       }
       await age(dataSource, 31);
@@ -89,10 +92,11 @@ for (const database of [sqlite, postgres]) {
     it('brings an index to a table that was made before it', async () => {
       const { dataSource, app } = await setUp();
       await once(dataSource, 'key', async () => {});
-      await dataSource.query('drop index stepping_barrier_effect');
+      const drop = `drop index stepping_barrier_effect${dialectOf(dataSource) === 'mysql' ? ' on stepping_barrier' : ''}`;
+      await dataSource.query(drop);
       await dataSource.query("delete from stepping_migration where owner = 'barrier' and version = 2");
       await app.migrate();
-      await dataSource.query('drop index stepping_barrier_effect');
+      await dataSource.query(drop);
       expect(await once(dataSource, 'key', async () => {})).toEqual({ ran: false });
     });
   });

@@ -145,6 +145,20 @@ for (const database of [sqlite, postgres] as TestDatabase[]) {
       expect(await app.jobs.find('deleted-1')).toMatchObject({ status: 'rolled-back', lastError: { message: 'the tenant has left' } });
     });
 
+    it('whose database was never migrated are told so, whatever is tied to it', async () => {
+      const tenants = new Tenants();
+      const app = await anApp({ store: memoryStore(), tenants });
+      const dataSource = await tenants.add('new', database.open());
+      const refused = { code: 'STORE_REFUSED', message: expect.stringMatching(/stepping\.migrate\({ tenant }\)/) };
+      const order = () => inTransaction(app, { dataSource, tenant: 'new' }, async ({ job }) => void job.addStep(sendMail, { order: 1 }));
+      const receive = () => once(dataSource, 'key', async () => 1, { tenant: 'new' });
+      expect(await errorOf(order)).toMatchObject(refused);
+      expect(await errorOf(receive)).toMatchObject(refused);
+      await app.migrate({ tenant: 'new' });
+      await order();
+      expect(await receive()).toEqual({ ran: true, value: 1 });
+    });
+
     it('whose database answers are not settled against what it says', async () => {
       const tenants = new Tenants();
       const app = await anApp({ store: memoryStore(), tenants });
