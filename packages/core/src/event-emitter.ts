@@ -50,8 +50,10 @@ export class Emitter implements EventEmitter {
   }
 
   #channel(event: EventName): Channel {
-    const known = this.#channels.get(event) ?? channel(`stepping:${event}`);
-    this.#channels.set(event, known);
-    return known;
+    const known = this.#channels.get(event);
+    if (known) return known;
+    const opened = channel(`stepping:${event}`);
+    this.#channels.set(event, opened);
+    return opened;
   }
 }

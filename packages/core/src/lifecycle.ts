@@ -45,8 +45,8 @@ export class Lifecycle {
   }
 
   /** Runs one attempt of a step. The TM waits for it, not we. */
-  runStep<R>(work: () => Promise<R>): Promise<R> {
-    return this.#outside(() => this.#run('step', work));
+  runStep(work: () => unknown): Promise<void> {
+    return this.#outside(() => this.#run('step', work)) as Promise<void>;
   }
 
   /** Runs a business transaction, begin to submit. */
@@ -79,7 +79,7 @@ export class Lifecycle {
     return new Promise((resolve) => this.#whenIdle.push(resolve));
   }
 
-  async #run<R>(kind: Work['kind'], work: () => Promise<R>): Promise<R> {
+  async #run<R>(kind: Work['kind'], work: () => R | Promise<R>): Promise<R> {
     const mine: Work = { kind, outer: this.#current.getStore(), ended: false };
     try {
       return await this.#current.run(mine, work);

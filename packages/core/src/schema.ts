@@ -23,22 +23,29 @@ export function unchecked<T>(): Schema<T, T> {
 }
 
 /**
- * Runs `schema` over `value` as it is stored. Without a schema the value goes through as it is.
+ * Runs `schema` over `value` as it is stored; a promise if the schema is asynchronous. Without a schema the value goes through as it is.
  *
  * @throws {@link SteppingError} `ARGS_INVALID`, with the path and text of every issue.
  */
-export async function parseArgs(schema: Schema | undefined, value: unknown, where: string): Promise<unknown> {
+export function parseArgs(schema: Schema | undefined, value: unknown, where: string): unknown | Promise<unknown> {
   if (!schema) return value;
-  let result: Awaited<ReturnType<(typeof schema)['~standard']['validate']>>;
   try {
-    result = await schema['~standard'].validate(value);
-  } catch (cause) {
-    throw new SteppingError(
-      'ARGS_INVALID',
-      `The schema of ${where} failed on its args: ${cause instanceof Error ? cause.message : String(cause)}. Pass args that fit, or mend the schema.`,
-      { cause },
+    const result = schema['~standard'].validate(value);
+    if (!(result instanceof Promise)) return parsedOrThrow(result, where);
+    return result.then(
+      (settled) => parsedOrThrow(settled, where),
+      (cause) => {
+        throw schemaFailed(cause, where);
+      },
     );
+  } catch (cause) {
+    throw SteppingError.is(cause, 'ARGS_INVALID') ? cause : schemaFailed(cause, where);
   }
+}
+
+type ParseResult = Awaited<ReturnType<Schema['~standard']['validate']>>;
+
+function parsedOrThrow(result: ParseResult, where: string): unknown {
   if (!result.issues) return result.value;
   const issues = result.issues.map((issue) => {
     const path = (issue.path ?? []).map((part) => String(typeof part === 'object' ? part.key : part)).join('.');
@@ -47,4 +54,12 @@ export async function parseArgs(schema: Schema | undefined, value: unknown, wher
   throw new SteppingError('ARGS_INVALID', `The args of ${where} do not fit its schema: ${issues.join('; ')}. Pass args that fit.`, {
     issues: result.issues,
   });
+}
+
+function schemaFailed(cause: unknown, where: string): SteppingError {
+  return new SteppingError(
+    'ARGS_INVALID',
+    `The schema of ${where} failed on its args: ${cause instanceof Error ? cause.message : String(cause)}. Pass args that fit, or mend the schema.`,
+    { cause },
+  );
 }

@@ -9,18 +9,15 @@ export interface StepScope {
   readonly databases: DbProviders | undefined;
 }
 
-// A registered symbol on the global object: a context made by one copy of this package is known to a package that got another.
-const shared = globalThis as unknown as Record<symbol, WeakMap<object, StepScope> | undefined>;
-const scopesKey = Symbol.for('stepping.step-scopes');
-const scopes = shared[scopesKey] ?? new WeakMap<object, StepScope>();
-shared[scopesKey] = scopes;
+/** Where a context keeps its scope. A registered symbol: a context made by one copy of this package is known to a package that got another. */
+export const scopeKey: unique symbol = Symbol.for('stepping.step-scope') as any;
 
 /** The scope of a context that a step received; undefined for any other object, a copy of a context among them. */
 export function stepScopeOf(context: RunContext<any, any, any>): StepScope | undefined {
-  return scopes.get(context);
+  return (context as { readonly [scopeKey]?: StepScope })[scopeKey];
 }
 
+/** Not enumerable, so that copies have none. (A WeakMap of contexts would cost more than all else that is done for an attempt.) */
 export function rememberScope<C extends RunContext<unknown, unknown>>(context: C, scope: StepScope): C {
-  scopes.set(context, scope);
-  return context;
+  return Object.defineProperty(context, scopeKey, { value: scope });
 }

@@ -1,18 +1,14 @@
+import { type AppOfSteps, AttemptContext } from './attempt-context.js';
 import { checkRetry } from './check-options.js';
 import type { Container } from './container.js';
-import type { DbProviders } from './db-transaction.js';
-import { gidFrom, idempotencyKey } from './gid.js';
 import { describeInjectable, type Injectable } from './injection.js';
-import type { Job, JobOptions } from './job.js';
 import type { Lifecycle } from './lifecycle.js';
-import type { Logger } from './logger.js';
 import { type ResolvedRetryPolicy, resolveRetryPolicy } from './retry.js';
 import { parseArgs } from './schema.js';
 import type { AnyStep, RetryPolicy, RunContext } from './step.js';
 import { definitionOf, type StepDefinition } from './step-definition.js';
-import { rememberScope } from './step-scope.js';
 import { SteppingError } from './stepping-error.js';
-import type { Attempt, RunnableStep, Steps } from './steps.js';
+import type { RunnableStep, Steps } from './steps.js';
 
 type Run = (context: RunContext<unknown, unknown>) => unknown;
 
@@ -30,26 +26,13 @@ export class StepsRegistry implements Steps {
   readonly #byName = new Map<string, ListedStep>();
   readonly #listed: readonly ListedStep[];
   readonly #lifecycle: Lifecycle;
-  readonly #logger: Required<Logger>;
-  readonly #databases: DbProviders;
-  readonly #createJob: (options: JobOptions) => Job;
+  readonly #app: AppOfSteps;
 
   /** @throws {@link SteppingError} `STEP_DUPLICATE`, `STEP_UNKNOWN` (no step at all), `CONFIG_INVALID` */
-  constructor(
-    steps: readonly AnyStep[],
-    app: {
-      retry: RetryPolicy | undefined;
-      lifecycle: Lifecycle;
-      logger: Required<Logger>;
-      databases: DbProviders;
-      createJob: (options: JobOptions) => Job;
-    },
-  ) {
+  constructor(steps: readonly AnyStep[], app: AppOfSteps & { readonly retry: RetryPolicy | undefined; readonly lifecycle: Lifecycle }) {
     checkRetry('retry', app.retry);
     this.#lifecycle = app.lifecycle;
-    this.#logger = app.logger;
-    this.#databases = app.databases;
-    this.#createJob = app.createJob;
+    this.#app = app;
     this.#listed = steps.map((step) => {
       const listed = list(definitionOf(step), app.retry);
       for (const name of [listed.definition.name, ...listed.definition.aliases]) this.#add(name, listed);
@@ -71,7 +54,7 @@ export class StepsRegistry implements Steps {
     for (const listed of this.#listed) connectStep(listed, container);
   }
 
-  async open(stored: { readonly name: string; readonly args: unknown }): Promise<RunnableStep> {
+  open(stored: { readonly name: string; readonly args: unknown }): RunnableStep | Promise<RunnableStep> {
     const { name } = stored;
     const listed = this.#byName.get(name);
     if (!listed?.run) {
@@ -81,45 +64,17 @@ export class StepsRegistry implements Steps {
         { step: name },
       );
     }
-    const args = await parseArgs(listed.definition.schema, stored.args, `step ${name}`);
-    const { run, deps } = listed;
-    return {
-      retry: listed.retry,
-      timeoutMs: listed.definition.timeoutMs,
-      run: (attempt) => this.#lifecycle.runStep(async () => void (await run(this.#contextOf(name, args, deps, attempt)))),
-    };
+    const args = parseArgs(listed.definition.schema, stored.args, `step ${name}`);
+    return args instanceof Promise ? args.then((parsed) => this.#runnable(listed, name, parsed)) : this.#runnable(listed, name, args);
   }
 
-  #contextOf(
-    name: string,
-    args: unknown,
-    deps: unknown,
-    { gid, tenant, stepIndex, attempt, signal, claim }: Attempt,
-  ): RunContext<unknown, unknown> {
-    const key = idempotencyKey(gid, stepIndex);
-    const parent = this.#logger;
-    const startJob = this.#createJob;
-    let children = 0;
-    let logger: Required<Logger> | undefined;
-    const context: RunContext<unknown, unknown> = {
-      args,
-      deps,
-      gid,
-      tenant,
-      idempotencyKey: key,
-      attempt,
-      signal,
-      get logger() {
-        logger ??= parent.child({ gid, step: name, attempt }) as Required<Logger>;
-        return logger;
-      },
-      createJob: (options = {}) => {
-        // Counted for every child, so that the second one keeps its gid whatever the first was given.
-        const derived = gidFrom('child', key, String(children++));
-        return startJob({ gid: options.gid ?? derived, tenant: options.tenant ?? tenant });
-      },
+  #runnable({ definition, retry, run, deps }: ListedStep, name: string, args: unknown): RunnableStep {
+    const step = { name, args, deps };
+    return {
+      retry,
+      timeoutMs: definition.timeoutMs,
+      run: (attempt) => this.#lifecycle.runStep(() => run?.(new AttemptContext(step, attempt, this.#app))),
     };
-    return rememberScope(context, { claim, databases: this.#databases });
   }
 
   #add(name: string, listed: ListedStep): void {

@@ -42,8 +42,9 @@ export interface Steps {
    * Finds the implementation by name or alias and runs the args (a JSON value as it was stored; undefined: none) through its schema.
    *
    * @throws {@link SteppingError} `STEP_NOT_RUNNABLE` (no implementation here) or `ARGS_INVALID`: hand the job back, never fail it; another process may be able to run it.
+   * Answers at once unless the schema is asynchronous.
    */
-  open(step: { readonly name: string; readonly args: unknown }): Promise<RunnableStep>;
+  open(step: { readonly name: string; readonly args: unknown }): RunnableStep | Promise<RunnableStep>;
   /** The queues of the steps implemented here, each once. */
   queues(): readonly string[];
 }
