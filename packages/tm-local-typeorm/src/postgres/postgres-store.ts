@@ -111,9 +111,9 @@ export class PostgresStore extends ServerStore<Opened> implements TransactionSto
       int4Array(saves.map(({ attempt }) => attempt)),
       int2Array(saves.map(({ status }) => statusCode(status))),
       int2Array(saves.map(({ giveUp }) => Number(giveUp))),
-      int8Array(saves.map(({ dueInMs }) => (dueInMs === undefined ? null : Math.round(dueInMs)))),
-      textArray(saves.map(({ queue }) => queue ?? null)),
-      textArray(saves.map(({ error }) => errorToText(error))),
+      orNull(int8Array, saves, ({ dueInMs }) => (dueInMs === undefined ? null : Math.round(dueInMs))),
+      orNull(textArray, saves, ({ queue }) => queue ?? null),
+      orNull(textArray, saves, ({ error }) => errorToText(error)),
     ];
     if (saves.every(({ barrierDbs }) => barrierDbs === undefined)) {
       return gidsOf(await orRefused(leastBusy(lanes.save).query(sql.saveJobs, values)));
@@ -247,6 +247,16 @@ export class PostgresStore extends ServerStore<Opened> implements TransactionSto
 
 function gidsOf(rows: readonly PostgresRow[]): ReadonlySet<string> {
   return new Set(rows.map(([gid]) => gid as string));
+}
+
+/** Null for a column that is null in every row: `unnest` fills up what is shorter, and neither side handles a thousand nulls. Checkpoints have three such columns. */
+function orNull<W, V>(
+  arrayOf: (list: readonly (V | null)[]) => Buffer,
+  writes: readonly W[],
+  value: (write: W) => V | null,
+): Buffer | null {
+  const list = writes.map(value);
+  return list.every((one) => one === null) ? null : arrayOf(list);
 }
 
 function leaseValues(leases: readonly Lease[]): unknown[] {
