@@ -61,7 +61,7 @@ describe('The audit of the demo', () => {
     it('when its stock was taken by two jobs', () => {
       const { shop } = sound();
       fails(
-        { shop: { ...shop, reservations: [...shop.reservations, { ...first(shop.reservations), key: 'other/001' }] } },
+        { shop: { ...shop, reservations: [...shop.reservations, { ...first(shop.reservations), id: 'other' }] } },
         'acceptedTwice',
         'was taken from stock twice',
       );
@@ -178,8 +178,8 @@ function sound(): Evidence {
         { id: 'o2', requestId: 'second', total: 100, status: 'done', doneAt: 40 },
       ],
       reservations: [
-        { key: 'g1/001', orderId: 'o1', madeAt: 20 },
-        { key: 'g2/001', orderId: 'o2', madeAt: 20 },
+        { id: 'r1', orderId: 'o1', madeAt: 20 },
+        { id: 'r2', orderId: 'o2', madeAt: 20 },
       ],
       stock: new Map([['tea', 8]]),
     },

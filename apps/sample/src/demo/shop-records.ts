@@ -18,7 +18,7 @@ export interface OrderRecord {
 }
 
 export interface ReservationRecord {
-  readonly key: string;
+  readonly id: string;
   readonly orderId: string;
   readonly madeAt: number;
 }
@@ -27,7 +27,7 @@ export interface ReservationRecord {
 export async function readShop(at: string): Promise<ShopRecords> {
   const query = await open(at);
   const orders = await query.all('select id, request_id, total, status, done_at from orders');
-  const reservations = await query.all('select * from reservations');
+  const reservations = await query.all('select id, order_id, made_at from reservations');
   const stock = await query.all('select sku, available from stock');
   await query.end();
   return {
@@ -38,7 +38,7 @@ export async function readShop(at: string): Promise<ShopRecords> {
       status: String(row.status),
       doneAt: row.done_at === null ? undefined : time(row.done_at),
     })),
-    reservations: reservations.map((row) => ({ key: String(row.key), orderId: String(row.order_id), madeAt: time(row.made_at) })),
+    reservations: reservations.map((row) => ({ id: String(row.id), orderId: String(row.order_id), madeAt: time(row.made_at) })),
     stock: new Map(stock.map((row) => [String(row.sku), Number(row.available)])),
   };
 }

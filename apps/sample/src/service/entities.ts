@@ -48,12 +48,11 @@ export class Stock {
   available!: number;
 }
 
-/** Says that the stock of an order was taken, so that a repeated step does not take it again. */
+/** Says that the stock of an order was taken. Nothing in this table keeps an order from being in it twice: that is for its step to see to, and for the audit of the demo to find. */
 @Entity('reservations')
 export class Reservation {
-  /** The idempotency key of the step that took it. */
-  @PrimaryColumn({ type: 'varchar', length: 200 })
-  key!: string;
+  @PrimaryColumn({ type: 'varchar', length: 36 })
+  id!: string;
 
   @Column({ name: 'order_id', type: 'varchar', length: 36 })
   orderId!: string;

@@ -20,7 +20,7 @@ export class CreateShop1764000000000 implements MigrationInterface {
     await queryRunner.query('create table stock (sku varchar(64) primary key, available integer not null check (available >= 0))');
     await queryRunner.query(`
       create table reservations (
-        ${driver.escape('key')} varchar(200) primary key,
+        id varchar(36) primary key,
         order_id varchar(36) not null,
         made_at ${time} not null
       )`);

@@ -6,7 +6,7 @@ import { typeormStore } from '@stepping/tm-local-typeorm';
 import { createTransport } from 'nodemailer';
 import { config } from './config.js';
 import { jobsDb, shopDb } from './databases.js';
-import { chargeCard, Mailer, markDone, reserveStock, ShopTransaction, sendConfirmation } from './steps.js';
+import { chargeCard, Mailer, markDone, reserveStock, ShopDb, ShopTransaction, sendConfirmation } from './steps.js';
 
 /** How soon the jobs of a killed process go on elsewhere. Short, so that the demo need not wait; 10 000 is the default. Unit: ms. */
 const LEASE_MS = 2_000;
@@ -23,6 +23,7 @@ export function wireStepping(logger: Logger): Stepping {
     }),
     use: [
       typeormDb({ dataSource: shopDb }),
+      provide(ShopDb, () => shopDb),
       provide(ShopTransaction, () => (work) => inTransaction(stepping, shopDb, ({ manager }) => work(manager))),
       provide(Mailer, () => createTransport(config.smtpUrl)),
     ],

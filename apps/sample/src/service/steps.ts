@@ -1,7 +1,9 @@
+import { randomUUID } from 'node:crypto';
 import { defineStep, retryAfter, token } from '@stepping/core';
 import { httpStep } from '@stepping/core/http';
+import { once } from '@stepping/db-typeorm';
 import type { Transporter } from 'nodemailer';
-import type { EntityManager } from 'typeorm';
+import type { DataSource, EntityManager } from 'typeorm';
 import { z } from 'zod';
 import { config } from './config.js';
 import { Order, Reservation, Stock } from './entities.js';
@@ -9,6 +11,8 @@ import { Order, Reservation, Stock } from './entities.js';
 /** A transaction on the database of the shop. Steps write through it: on SQLite all who write take turns. */
 export type ShopTransaction = <R>(work: (shop: EntityManager) => Promise<R>) => Promise<R>;
 export const ShopTransaction = token<ShopTransaction>('ShopTransaction');
+
+export const ShopDb = token<DataSource>('ShopDb');
 
 export const Mailer = token<Pick<Transporter, 'sendMail'>>('Mailer');
 
@@ -32,10 +36,11 @@ export const chargeCard = httpStep({
 export const reserveStock = defineStep({
   name: 'order.reserve-stock',
   args: OfOrder,
-  inject: { transaction: ShopTransaction },
-  run: ({ args, deps, idempotencyKey: key }) =>
-    deps.transaction(async (shop) => {
-      if (await shop.existsBy(Reservation, { key })) return;
+  inject: { shopDb: ShopDb },
+  // Taking it twice would be wrong, and a repeat of this step knows nothing of the attempt before: the database does.
+  run: (context) =>
+    once(context.deps.shopDb, context, async (shop) => {
+      const { args } = context;
       const { lines } = await shop.findOneByOrFail(Order, { id: args.orderId });
       // Always in the same order, so that two orders of the same articles never wait for each other.
       for (const { sku, quantity } of lines.toSorted((a, b) => (a.sku < b.sku ? -1 : 1))) {
@@ -47,7 +52,7 @@ export const reserveStock = defineStep({
           .execute();
         if (taken.affected === 0) throw retryAfter(OUT_OF_STOCK_DELAY_MS, `There are no ${quantity} of ${sku} in stock`);
       }
-      await shop.insert(Reservation, { key, orderId: args.orderId, madeAt: new Date() });
+      await shop.insert(Reservation, { id: randomUUID(), orderId: args.orderId, madeAt: new Date() });
     }),
 });
 
