@@ -5,12 +5,14 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeEach, expect, it } from '@jest/globals';
 import { nodeArgsFor, testService } from '@stepping/test-services';
+import type { Dialect } from '@stepping/typeorm';
 import { DataSource } from 'typeorm';
 import { steppingStoreMigrations, type TypeormStoreOptions } from '../src/index.js';
 import { aJob, openStore } from './a-store.js';
-import { dumpPostgres, dumpSqlite } from './dump-schema.js';
+import { dumpMysql, dumpPostgres, dumpSqlite } from './dump-schema.js';
 
 const postgres = await testService('postgres');
+const mysqls = [await testService('mariadb'), await testService('mysql')];
 const folder = mkdtempSync(join(tmpdir(), 'stepping-schema-'));
 let files = 0;
 
@@ -60,8 +62,86 @@ postgres.describe('on PostgreSQL', () => {
   });
 });
 
+for (const mysql of mysqls) {
+  mysql.describe(`on ${mysql.name}`, () => {
+    const options = async () => ({ type: 'mariadb', url: await mysql.database('schema') }) as const;
+    describeMigrations('mysql', options, dumpMysql);
+  });
+
+  mysql.describe(`on ${mysql.name}, in particular`, () => {
+    const options = async () => ({ type: 'mariadb', url: await mysql.database('schema') }) as const;
+    let dataSource: DataSource;
+    beforeEach(async () => {
+      dataSource = await new DataSource(await options()).initialize();
+    });
+    const start = async () => {
+      const store = openStore({ dataSource });
+      await store.start().finally(() => store.stop());
+    };
+    afterEach(() => dataSource.destroy());
+
+    it('goes on where a migration was interrupted: every statement is committed by itself there', async () => {
+      await start();
+      const schema = await dumpMysql(dataSource);
+      // As if the process had died after the last statement, before it could say so.
+      await dataSource.query(`update stepping_migration set owner = 'store begun', name = '0' where version = 2`);
+      await start();
+      expect(await dumpMysql(dataSource)).toBe(schema);
+      expect(await dataSource.query('select owner, version from stepping_migration')).toEqual([
+        { owner: 'store', version: 1 },
+        { owner: 'store', version: 2 },
+      ]);
+    });
+
+    it('never takes a table of others for its own, however often it is started', async () => {
+      await dataSource.query('create table stepping_job (id integer primary key)');
+      for (let i = 0; i < 3; i++) await expect(start()).rejects.toMatchObject({ code: 'STORE_REFUSED' });
+      await dataSource.query('drop table stepping_job');
+      await start();
+      expect(await dumpMysql(dataSource)).toBe(readFileSync(join(import.meta.dirname, '../schema/mysql.sql'), 'utf8'));
+    });
+
+    it('puts its tables into the database that it is told, which must be there', async () => {
+      const other = new URL(await mysql.database('other')).pathname.slice(1);
+      const store = openStore({ dataSource, schema: other, tablePrefix: 'my_' });
+      await store.start();
+      await store.create([aJob({ gid: 'a' })]);
+      await store.stop();
+      expect(await dataSource.query(`select gid from \`${other}\`.my_job`)).toEqual([{ gid: 'a' }]);
+      expect(await dumpMysql(dataSource)).toBe('');
+      await expect(openStore({ dataSource, schema: 'not_there' }).start()).rejects.toMatchObject({ code: 'STORE_REFUSED' });
+    });
+
+    it('starts without the right to change the schema when there is nothing to change', async () => {
+      await openStore({ dataSource }).migrate();
+      const url = new URL((dataSource.options as { url: string }).url);
+      const user = `worker_${Date.now()}`;
+      await dataSource.query(`create user ${user}@'%' identified by 'secret'`);
+      await dataSource.query(`grant select, insert, update, delete on \`${url.pathname.slice(1)}\`.* to ${user}@'%'`);
+      Object.assign(url, { username: user, password: 'secret' });
+      const limited = await new DataSource({ type: 'mariadb', url: url.href }).initialize();
+      const store = openStore({ dataSource: limited });
+      await store.start();
+      expect(await store.create([aJob({ gid: 'a' })])).toEqual([{ outcome: 'stored', lease: 1 }]);
+      await store.stop();
+
+      const elsewhere = openStore({ dataSource: limited, tablePrefix: 'other_' }).start();
+      await expect(elsewhere).rejects.toMatchObject({ code: 'STORE_REFUSED', message: expect.stringContaining('Grant') });
+      await limited.destroy();
+      await dataSource.query(`drop user ${user}@'%'`);
+    });
+  });
+}
+
+/** Now, and nine days ago. */
+const TIMES: Record<Dialect, readonly [string, string]> = {
+  sqlite: ['1', '1'],
+  postgres: ['now()', `now() - interval '9 days'`],
+  mysql: ['utc_timestamp(6)', 'utc_timestamp(6) - interval 9 day'],
+};
+
 function describeMigrations(
-  dialect: string,
+  dialect: Dialect,
   options: () => Promise<TypeormStoreOptions['dataSource']['options']>,
   dump: (dataSource: DataSource) => Promise<string>,
 ): void {
@@ -124,7 +204,7 @@ function describeMigrations(
       if (statement.trim() !== '') await dataSource.query(statement);
     }
     await dataSource.query(`insert into stepping_migration (owner, version, name) values ('store', 1, 'CreateJobTable')`);
-    const [now, old] = dialect === 'sqlite' ? ['1', '1'] : ['now()', `now() - interval '9 days'`];
+    const [now, old] = TIMES[dialect];
     const insert = (gid: string, status: number, dueAt: string, finishedAt: string) =>
       dataSource.query(
         `insert into stepping_job (gid, lease, due_at, created_at, finished_at, step, attempt, status, held, instance, queue, db, steps)

@@ -9,6 +9,7 @@ import { DataSource, type DataSourceOptions } from 'typeorm';
 import { aJob, openStore } from './a-store.js';
 
 const postgres = await testService('postgres');
+const mysqls = [await testService('mariadb'), await testService('mysql')];
 const folder = mkdtempSync(join(tmpdir(), 'stepping-processes-'));
 
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -22,6 +23,12 @@ it(
 postgres.describe('on PostgreSQL', () => {
   it('gives each job to exactly one of several processes', async () => gives({ type: 'postgres', url: await postgres.database() }), 60_000);
 });
+
+for (const mysql of mysqls) {
+  mysql.describe(`on ${mysql.name}`, () => {
+    it('gives each job to exactly one of several processes', async () => gives({ type: 'mariadb', url: await mysql.database() }), 60_000);
+  });
+}
 
 async function gives(options: DataSourceOptions): Promise<void> {
   const dataSource = await new DataSource(options).initialize();
