@@ -54,6 +54,10 @@ export function messageKey(gid: string, instance: string): string {
   return `${gid}/00/msg/${instance}`;
 }
 
+export function effectKey(gid: string, position: string, op: 'once' | 'receive', barrierId: string): string {
+  return `${gid}/${position}/${op}/${barrierId}`;
+}
+
 /** All barriers of a gid: '0' is what follows '/', and no gid has either in it. */
 export function keysOf(gid: string): { readonly $gte: string; readonly $lt: string } {
   return { $gte: `${gid}/`, $lt: `${gid}0` };

@@ -3,7 +3,7 @@ import { DbProviders, type DbRef, type DbTransaction, type Resolver, SteppingErr
 import type { ClientSession } from 'mongoose';
 import { type Barrier, type BarrierCollection, barriersIn, messageKey } from './barrier-collection.js';
 import { isDuplicateKey, isOutOfTime, isRefusedCommit, isRefusedStatement, isUnknownCommit } from './driver-error.js';
-import { type DatabaseTarget, findDatabase, ofTenant } from './find-database.js';
+import { type DatabaseTarget, type FoundDatabase, findDatabase, ofTenant } from './find-database.js';
 import { isOf, type SessionTransaction, transactionOf } from './session-state.js';
 
 /** How long a commit of unknown outcome is repeated: as long as `withTransaction` of the driver does it. Unit: ms. */
@@ -30,7 +30,11 @@ export class HeldTransaction implements DbTransaction {
   }
 
   async ref(resolver: Resolver): Promise<DbRef> {
-    const { connection, ref } = await findDatabase(resolver.resolve(DbProviders), this.#target);
+    return this.bind(await findDatabase(resolver.resolve(DbProviders), this.#target));
+  }
+
+  /** @throws {@link SteppingError} `DB_MISMATCH`, `STORE_REFUSED` */
+  bind({ connection, ref }: FoundDatabase): DbRef {
     if (!isOf(this.session, connection)) throw otherClient(ref.name, this.#target.tenant);
     assertMajority(this.session);
     this.#barriers = barriersIn(connection);
@@ -79,7 +83,7 @@ export class HeldTransaction implements DbTransaction {
   }
 
   /** The collection, and the certainty that what comes next is in the transaction: with a session whose transaction has ended the driver would write at once. */
-  protected barriers(): BarrierCollection {
+  barriers(): BarrierCollection {
     if (!this.isActive()) throw notActive();
     if (this.#barriers === undefined) throw otherClient(this.#target.db ?? 'default', this.#target.tenant);
     return this.#barriers;
