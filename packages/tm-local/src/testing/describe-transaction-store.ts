@@ -2,6 +2,7 @@ import type { TransactionStore } from '../transaction-store.js';
 import { describe, openBench } from './transaction-store/bench.js';
 import { describeChanging } from './transaction-store/changing.js';
 import { describeClaiming } from './transaction-store/claiming.js';
+import { describeConcurrentHistories } from './transaction-store/concurrent-histories.js';
 import { describeCreating } from './transaction-store/creating.js';
 import { describeEnlisting } from './transaction-store/enlisting.js';
 import { describeExtending } from './transaction-store/extending.js';
@@ -45,7 +46,8 @@ export interface TransactionStoreTraits {
 /**
  * What every {@link TransactionStore} must do, as tests: design §4 and §5, rules R4 to R9, and what the protocol assumes of a database. Call it at the top
  * of a test file, under Jest or any runner with the globals `describe`, `it`, `beforeAll`, `afterAll`, `beforeEach` and `afterEach`. It takes the database's
- * own time and waits for conditions; a run takes some seconds. The random part prints its seed when it fails; `STEPPING_TEST_SEED` repeats it.
+ * own time and waits for conditions; a run takes some seconds. The random part is made by
+ * fast-check, which has to be installed; it prints its seed and the shortest history that fails. `STEPPING_TEST_SEED` repeats it, `STEPPING_TEST_RUNS=20` makes it twenty times as long.
  *
  * @example describeTransactionStore('typeormStore on PostgreSQL', openHarness);
  */
@@ -69,5 +71,6 @@ export function describeTransactionStore(
     describePurging(bench);
     if (enlists) describeEnlisting(bench, { concurrentWriters });
     describeRandomWalk(bench);
+    describeConcurrentHistories(bench);
   });
 }

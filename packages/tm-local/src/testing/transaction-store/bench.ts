@@ -15,7 +15,7 @@ interface Runner {
 const runner = globalThis as unknown as Runner;
 
 /** Longest time for one test and for opening a database on a slow machine. Unit: ms. */
-const TEST_TIMEOUT_MS = 30_000;
+export const TEST_TIMEOUT_MS = 30_000;
 const OPEN_TIMEOUT_MS = 120_000;
 
 export function describe(name: string, body: () => void): void {
@@ -31,6 +31,8 @@ export interface Bench {
   readonly store: TransactionStore;
   readonly second: TransactionStore;
   age(gid: string, ms: number): Promise<void>;
+  /** Deletes all jobs; done before each test, too. */
+  clear(): Promise<void>;
   /** Begins a user's transaction; rolled back after the test if it is still open. */
   begin(): Promise<OpenTransaction>;
   /** The row, which must be there. */
@@ -75,6 +77,7 @@ export function openBench(open: () => Promise<TransactionStoreHarness>): Bench {
       return opened().second;
     },
     age: (gid, ms) => opened().age(gid, ms),
+    clear: () => opened().clear(),
     async begin() {
       const transaction = await opened().beginTransaction?.();
       assert.ok(transaction, 'The harness has no beginTransaction(), but the store is said to enlist.');

@@ -150,8 +150,9 @@ export function describeOperating(bench: Bench): void {
       if (!bench.store.onDue) return;
       let heard = 0;
       const unsubscribe = bench.store.onDue(() => heard++);
-      // A hint may be lost, never all of them.
+      // A hint may be lost, never all of them. Some stores are told to hint, others see by themselves what was stored.
       await until('a hint', async () => {
+        await stored(bench.second, aJob());
         bench.second.hintDue?.();
         return heard > 0 ? true : undefined;
       });

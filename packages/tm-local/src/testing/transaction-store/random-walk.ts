@@ -1,225 +1,177 @@
 import assert from 'node:assert/strict';
+import type { AsyncCommand } from 'fast-check';
 import { MemoryDatabase } from '../../memory-database.js';
-import type { Change, CreateJob, Lease, Save, StoredJob, StoredStatus, TransactionStore } from '../../transaction-store.js';
+import type { ClaimedJob, CreateAnswer, TransactionStore } from '../../transaction-store.js';
+import type { TransactionStoreHarness } from '../describe-transaction-store.js';
 import { memoryHarness } from '../memory-harness.js';
 import { virtualClock } from '../virtual-clock.js';
-import { type Bench, describe, it } from './bench.js';
+import { type Bench, describe, it, TEST_TIMEOUT_MS } from './bench.js';
 import {
-  aJob,
-  aPreparedJob,
-  checkpoint,
-  claimedUntilEmpty,
-  countAttempt,
-  fail,
-  finish,
-  HOUR_MS,
-  handBack,
-  moveToQueue,
-  retry,
-  unique,
-  verdict,
-} from './rows.js';
+  claimAll,
+  comparableRow,
+  fastCheck,
+  type HandedOut,
+  type RandomCall,
+  randomCalls,
+  randomRuns,
+  theChange,
+  theJob,
+  theLease,
+  theSave,
+} from './random-calls.js';
+import { HOUR_MS, unique } from './rows.js';
 
-const WALKS = 4;
-const CALLS = 150;
+const GIDS = 5;
+const WALKS = 10;
+const MAX_CALLS = 80;
+
+/** The store in memory, of which is known what each call means. */
+interface Model extends TransactionStoreHarness {
+  readonly database: MemoryDatabase;
+  readonly gids: readonly string[];
+  readonly handedOut: HandedOut[];
+}
+
+/** What only one caller at a time can do, so that both stores know what comes of it. */
+type WalkCall = RandomCall | { readonly verb: 'age'; readonly gid: number } | { readonly verb: 'purge' | 'stats' | 'list' };
 
 /** Calls at random, made of the store under test and of the store in memory, whose answers and rows must be the same. */
 export function describeRandomWalk(bench: Bench): void {
   describe('calls at random', () => {
-    for (let walk = 1; walk <= WALKS; walk++) {
-      it(`are answered as the store in memory answers them, walk ${walk}`, async () => {
-        const seed = Number(process.env.STEPPING_TEST_SEED) || Math.floor(Math.random() * 2 ** 31);
-        const trace: string[] = [];
-        try {
-          await takeWalk(bench, randomOf(seed), trace);
-        } catch (error) {
-          throw new Error(`Random walk with STEPPING_TEST_SEED=${seed}. The last calls were:\n${trace.slice(-12).join('\n')}`, {
-            cause: error,
-          });
-        }
-      });
-    }
+    it('are answered, one after another, as the store in memory answers them', async () => {
+      const fc = await fastCheck();
+      const { create, claimDue, save, change, ...others } = randomCalls(fc, GIDS);
+      const calls = [
+        ...[create, create, claimDue, claimDue, claimDue, save, save, save, change, ...Object.values(others)],
+        fc.record({ verb: fc.constant('age' as const), gid: fc.nat(GIDS - 1) }),
+        fc.record({ verb: fc.constantFrom('purge' as const, 'stats' as const, 'list' as const) }),
+      ];
+      const commands = calls.map((call) =>
+        fc
+          .tuple<[WalkCall, boolean]>(call, fc.boolean())
+          .map(([call, second]): AsyncCommand<Model, Bench> => new WalkCommand(call, second)),
+      );
+      await fc.assert(
+        fc.asyncProperty(fc.commands(commands, { maxCommands: MAX_CALLS, size: 'max' }), async (walk) => {
+          await bench.clear();
+          await fc.asyncModelRun(() => ({ model: aModel(), real: bench }), walk);
+        }),
+        randomRuns(WALKS, TEST_TIMEOUT_MS * 0.6),
+      );
+    });
   });
 }
 
-async function takeWalk(bench: Bench, random: Random, trace: string[]): Promise<void> {
+function aModel(): Model {
   // Time stands still in the model. The real one goes by seconds, and all that a walk does is by the hour.
   const database = new MemoryDatabase('model');
   database.clock = virtualClock();
-  const model = memoryHarness(database);
-  const gids = Array.from({ length: 5 }, () => unique('walk')).sort();
-  const leases: Lease[] = [];
+  const gids = Array.from({ length: GIDS }, () => unique('walk')).sort();
+  return { ...memoryHarness(database), database, gids, handedOut: [] };
+}
 
-  for (let call = 0; call < CALLS; call++) {
-    const [name, args, run] = await aCall(model.store, random, gids, leases);
-    trace.push(`${name} ${JSON.stringify(args)}`);
-    if (name === 'age') {
-      const [gid, ms] = args as [string, number];
-      await Promise.all([model.age(gid, ms), bench.age(gid, ms)]);
+class WalkCommand implements AsyncCommand<Model, Bench> {
+  readonly #call: WalkCall;
+  readonly #second: boolean;
+  #made = '';
+
+  constructor(call: WalkCall, second: boolean) {
+    this.#call = call;
+    this.#second = second;
+  }
+
+  check(): boolean {
+    return true;
+  }
+
+  async run(model: Model, bench: Bench): Promise<void> {
+    if (this.#call.verb === 'age') {
+      const gid = model.gids[this.#call.gid] as string;
+      this.#made = `two hours pass for ${gid}`;
+      await Promise.all([model.age(gid, 2 * HOUR_MS), bench.age(gid, 2 * HOUR_MS)]);
     } else {
-      const expected = comparable(await run(model.store));
-      assert.deepEqual(comparable(await run(random.pick([bench.store, bench.second]))), expected);
+      const make = this.#concrete(model);
+      if (!make) return;
+      const expected = comparable(await make(model.store));
+      remember(model, expected);
+      assert.deepEqual(comparable(await make(this.#second ? bench.second : bench.store)), expected);
     }
-    for (const gid of gids) {
-      const [now, expected] = [Date.now(), database.clock.now()];
-      assert.deepEqual(comparableRow(await bench.store.find(gid), now), comparableRow(await model.store.find(gid), expected));
+    for (const gid of model.gids) {
+      const expected = comparableRow(await model.store.find(gid), model.database.clock.now());
+      assert.deepEqual(comparableRow(await bench.store.find(gid), Date.now()), expected);
     }
   }
-}
 
-type Call = readonly [name: string, args: readonly unknown[], run: (store: TransactionStore) => Promise<unknown>];
+  toString(): string {
+    return this.#made;
+  }
 
-/** A call that a correct caller could make; `leases` collects what was handed out, and is drawn from long after it was lost. */
-async function aCall(model: TransactionStore, random: Random, gids: readonly string[], leases: Lease[]): Promise<Call> {
-  const remember = (found: readonly Lease[]) => {
-    for (const { gid, lease } of found) leases.push({ gid, lease });
-  };
-  const someGids = () => gids.filter(() => random.below(3) === 0);
-  const instanceOf = (gid: string) => `${gid}/${random.below(3)}`;
-
-  switch (random.below(9)) {
-    case 0:
-    case 1: {
-      const jobs = someGids().map((gid) => aNewJob(random, gid, instanceOf(gid)));
-      // A held job is its creator's, by the lease in the answer; both stores must give the same.
-      const run = async (store: TransactionStore) => {
-        const answers = await store.create(jobs);
-        for (const [i, job] of jobs.entries()) {
-          const answer = answers[i];
-          if (answer?.outcome === 'stored' && job.held) remember([{ gid: job.gid, lease: answer.lease }]);
-        }
-        return answers;
-      };
-      return ['create', jobs, run];
-    }
-    case 2:
-    case 3: {
-      const queue = random.pick(['default', 'default', 'other', '~db/memory/orders']);
-      const run = async (store: TransactionStore) => {
-        const claimed = await claimedUntilEmpty(store, queue);
-        remember(claimed);
-        return byGid(claimed.map(({ ageMs: _, ...job }) => job));
-      };
-      return ['claimDue', [queue], run];
-    }
-    case 4:
-    case 5: {
-      const saves: Save[] = [];
-      for (const gid of someGids()) {
-        const lease = random.pick(leases.filter((handedOut) => handedOut.gid === gid));
-        if (lease) saves.push(aSave(random, lease, (await model.find(gid))?.status));
+  /** The call with what it comes to; undefined where it comes to nothing. */
+  #concrete(model: Model): ((store: TransactionStore) => Promise<unknown>) | undefined {
+    const { gids, handedOut } = model;
+    const call = this.#call;
+    const made = <A>(args: A, make: (store: TransactionStore, args: A) => Promise<unknown>) => {
+      this.#made = `${call.verb} ${JSON.stringify(args)}`;
+      return (store: TransactionStore) => make(store, args);
+    };
+    switch (call.verb) {
+      case 'create':
+        return made(
+          call.jobs.map((job) => theJob(gids, job)),
+          async (store, jobs) => (await store.create(jobs)).map((answer, i) => heldBy(jobs[i], answer)),
+        );
+      case 'claimDue':
+        return made(call.queue, claimAll);
+      case 'save':
+        return made(
+          call.saves.flatMap((save) => theSave(gids, handedOut, save) ?? []),
+          (store, saves) => store.save(saves),
+        );
+      case 'change':
+        return made(
+          call.changes.map((change) => theChange(gids, change)),
+          (store, changes) => store.change(changes),
+        );
+      case 'extend':
+        return made(
+          call.leases.flatMap((of) => theLease(gids, handedOut, of) ?? []),
+          (store, leases) => store.extend(leases, HOUR_MS),
+        );
+      case 'resolve': {
+        const gid = gids[call.gid] as string;
+        // Only of a row that is there: the other answer draws a lease at random.
+        if (!model.database.jobs.read(gid)) return undefined;
+        return made(`${gid}/${call.instance}`, (store, instance) => store.resolve(gid, instance));
       }
-      return ['save', saves, (store) => store.save(saves)];
-    }
-    case 6: {
-      const changes = someGids().map((gid) => aChange(random, gid, instanceOf(gid)));
-      return ['change', changes, (store) => store.change(changes)];
-    }
-    case 7: {
-      const gid = random.pick(gids) as string;
-      if (random.below(3) > 0) return ['age', [gid, 2 * HOUR_MS], async () => undefined];
-      // Only of a row that is there: the other answer draws a lease at random.
-      if (!(await model.find(gid))) return ['nothing', [], async () => undefined];
-      const instance = instanceOf(gid);
-      return ['resolve', [gid, instance], (store) => store.resolve(gid, instance)];
-    }
-    default: {
-      const some = someGids().flatMap((gid) => random.pick(leases.filter((handedOut) => handedOut.gid === gid)) ?? []);
-      const purge = { finishedMsAgo: HOUR_MS, failedMsAgo: 3 * HOUR_MS, limit: 100 };
-      return random.pick<Call>([
-        ['extend', some, (store) => store.extend(some, HOUR_MS)],
-        [
-          'startPurge, finishPurge',
-          [purge],
-          async (store) => {
-            const purging = byGid(await store.startPurge(purge));
-            return [purging, await store.finishPurge(purging.slice(1))];
-          },
-        ],
-        ['stats', [], async (store) => ({ ...(await store.stats()), oldestDueMs: undefined, oldestPreparedMs: undefined })],
-        ['list', [], async (store) => (await store.list({ limit: 3, status: ['submitted', 'failed'] })).map(({ gid }) => gid)],
-      ]);
+      case 'purge':
+        return made({ finishedMsAgo: HOUR_MS, failedMsAgo: 3 * HOUR_MS, limit: 100 }, async (store, purge) => {
+          const purging = [...(await store.startPurge(purge))].sort((a, b) => (a.gid < b.gid ? -1 : 1));
+          return [purging, await store.finishPurge(purging.slice(1))];
+        });
+      case 'stats':
+        return made([], async (store) => ({ ...(await store.stats()), oldestDueMs: undefined, oldestPreparedMs: undefined }));
+      case 'list':
+        return made({ limit: 3, status: ['submitted', 'failed'] as const }, async (store, filter) =>
+          (await store.list(filter)).map(({ gid }) => gid),
+        );
+      default:
+        return undefined;
     }
   }
 }
 
-function aNewJob(random: Random, gid: string, instance: string): CreateJob {
-  const held = random.below(3) === 0;
-  const over = {
-    gid,
-    instance,
-    held,
-    dueInMs: held || random.below(2) ? HOUR_MS : 0,
-    lease: 1 + random.below(2 ** 30),
-    tenant: random.pick([undefined, 'acme']),
-  };
-  return random.below(2) ? aPreparedJob(over) : aJob(over);
+/** A held job is its creator's, by the lease in the answer. */
+function heldBy(job: { gid: string; held: boolean; status: 'prepared' | 'submitted' } | undefined, answer: CreateAnswer): unknown {
+  return answer.outcome === 'stored' && job?.held ? { ...answer, gid: job.gid, status: job.status } : answer;
 }
 
-function aSave(random: Random, lease: Lease, status: StoredStatus | undefined): Save {
-  if (status === 'prepared') {
-    const verdicts: [Save, Save, Save] = [
-      verdict(lease, 'submitted', true),
-      verdict(lease, 'submitted', false),
-      verdict(lease, 'rolled-back', true),
-    ];
-    return random.pick([...verdicts, { ...verdict(lease, 'submitted', true), status: 'prepared', dueInMs: HOUR_MS, queue: undefined }]);
+function remember({ handedOut }: Model, answer: unknown): void {
+  for (const { gid, lease, status } of Array.isArray(answer) ? (answer as Partial<ClaimedJob>[]) : []) {
+    if (gid !== undefined && lease !== undefined && (status === 'prepared' || status === 'submitted'))
+      handedOut.push({ gid, lease, status });
   }
-  const step = random.below(4);
-  const attempt = 1 + random.below(4);
-  return random.pick<Save>([
-    checkpoint(lease, step),
-    countAttempt(lease, attempt, step),
-    { ...retry(lease, attempt, step), dueInMs: HOUR_MS },
-    handBack(lease, attempt, step),
-    moveToQueue(lease, 'other'),
-    finish(lease),
-    fail(lease, step),
-  ]);
-}
-
-function aChange(random: Random, gid: string, instance: string): Change {
-  const held = random.below(2) === 0;
-  const common = { gid, queue: undefined, dueInMs: held ? HOUR_MS : 0, held, error: undefined };
-  return random.pick<Change>([
-    { ...common, instance, from: ['prepared'], to: 'submitted', queue: 'default' },
-    { ...common, instance, from: ['prepared'], to: 'rolled-back' },
-    { ...common, instance: undefined, from: ['submitted', 'failed'], to: 'cancelled', error: { name: 'Cancelled', message: 'by hand' } },
-    { ...common, instance: undefined, from: ['failed'], to: 'submitted' },
-  ]);
-}
-
-function byGid<L extends { readonly gid: string }>(rows: readonly L[]): L[] {
-  return [...rows].sort((a, b) => (a.gid < b.gid ? -1 : 1));
 }
 
 function comparable(answer: unknown): unknown {
   return answer instanceof Set ? [...answer].sort() : answer;
-}
-
-/** Dates as what they mean: the two clocks differ. */
-function comparableRow(row: StoredJob | undefined, now: number): unknown {
-  if (!row) return undefined;
-  const { createdAt: _, dueAt, finishedAt, ...rest } = row;
-  // Rows are due now or in an hour, and a walk is over long before half of one.
-  const due = dueAt && (dueAt.getTime() <= now + HOUR_MS / 2 ? 'due' : 'later');
-  return { ...rest, due, finished: finishedAt !== undefined };
-}
-
-interface Random {
-  below(limit: number): number;
-  pick<T>(of: readonly [T, ...T[]]): T;
-  pick<T>(of: readonly T[]): T | undefined;
-}
-
-/** Numbers that a seed determines (mulberry32, public domain). */
-function randomOf(seed: number): Random {
-  let state = seed >>> 0;
-  const below = (limit: number) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * limit);
-  };
-  return { below, pick: <T>(of: readonly T[]) => of[below(of.length)] as T };
 }
