@@ -49,8 +49,8 @@ export function isDefiniteRefusal(error: unknown): boolean {
   if (code === undefined) return false;
   // A failed write to the disk may or may not be found there after a restart.
   if (code.startsWith('SQLITE_')) return !code.startsWith('SQLITE_IOERR');
-  // FATAL and PANIC end the session, and may come after the commit was made but before it was told.
-  return isSqlState(code) && (cause as { severity?: unknown }).severity === 'ERROR' && !endsTheSession(code);
+  // Every error that the server sent has a severity. Its text is translated, so the state alone decides.
+  return isSqlState(code) && typeof (cause as { severity?: unknown }).severity === 'string' && !saysNothing(code);
 }
 
 /**
@@ -86,7 +86,10 @@ function isSqlState(code: string): boolean {
   return /^[0-9A-Z]{5}$/.test(code);
 }
 
-/** Connection exceptions, shutdowns of the server, statement completion unknown. */
-function endsTheSession(sqlState: string): boolean {
-  return sqlState.startsWith('08') || sqlState.startsWith('57P0') || sqlState === '40003';
+/**
+ * States that may come with FATAL or PANIC, after the commit was made but before it was told: connection exceptions, shutdowns and timeouts of the session, statement
+ * completion unknown, a full disk, errors of the system and of the server itself.
+ */
+function saysNothing(sqlState: string): boolean {
+  return /^(08|57P|58|XX|F0)/.test(sqlState) || ['25P03', '25P04', '40003', '53100'].includes(sqlState);
 }

@@ -3,31 +3,38 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it } from '@jest/globals';
 import { SteppingError } from '@stepping/core';
-import { postgresDatabase, testService } from '@stepping/test-services';
+import { postgresDatabase, type TestService, testService } from '@stepping/test-services';
 import { DataSource, EntitySchema } from 'typeorm';
 import {
+  assertInMysqlTransaction,
   checkMigrations,
+  closeConnection,
   commitOutcome,
   dialectOf,
   fileTurns,
   isBusy,
+  isDeadlock,
   isDefiniteRefusal,
   isInMemory,
   isLockTimeout,
   isUniqueViolation,
   type Migrations,
+  mysqlTransactionOf,
   originOf,
   ownDataSource,
+  type Place,
   runMigrations,
   schemaOf,
   sqliteConnectionOf,
   toTypeormMigrations,
   transactionalClone,
   untilNotBusy,
+  withMysqlConnection,
   withPostgresConnection,
 } from '../src/index.js';
 
 const postgres = await testService('postgres');
+const mysqls = [await testService('mariadb'), await testService('mysql')];
 const folder = mkdtempSync(join(tmpdir(), 'stepping-typeorm-'));
 const opened: DataSource[] = [];
 let files = 0;
@@ -46,6 +53,9 @@ const newFile = () => join(folder, `${++files}.sqlite`);
 const sqlite = (database = newFile(), options: object = {}) => connected(new DataSource({ type: 'better-sqlite3', database, ...options }));
 const postgresql = async (options: object = {}) =>
   connected(new DataSource({ type: 'postgres', url: await postgresDatabase(), ...options }));
+
+const mysqlOn = async (service: TestService, options: object = {}) =>
+  connected(new DataSource({ type: 'mariadb', url: await service.database(), ...options }));
 
 async function failureOf(work: Promise<unknown>): Promise<any> {
   return work.then(
@@ -246,9 +256,159 @@ postgres.describe('on PostgreSQL', () => {
   });
 });
 
+for (const service of mysqls) {
+  const TIMEOUTS = { lockTimeoutMs: 1_000, timeoutMs: 10_000 };
+
+  service.describe(`on ${service.name}`, () => {
+    const own = async (users: DataSource) => connected(ownDataSource(users, { poolSize: 1 }));
+    const row = async (dataSource: DataSource, sql: string) =>
+      (await withMysqlConnection(dataSource, TIMEOUTS, (send) => send(sql))).rows[0];
+
+    it('sets up connections of our own, whatever the defaults are, and survives the end of idle ones', async () => {
+      const users = await mysqlOn(service, { poolSize: 3, charset: 'latin1' });
+      const ours = await own(users);
+      const settings =
+        'select @@autocommit as autocommit, @@sql_mode as mode, @@time_zone as zone, @@innodb_lock_wait_timeout as seconds, @@character_set_client as charset, connection_id() as id';
+      const { id, ...rest } = await row(ours, settings);
+      expect(rest).toEqual({
+        autocommit: '1',
+        mode: expect.stringMatching(/STRICT_ALL_TABLES/),
+        zone: '+00:00',
+        seconds: '1',
+        charset: 'utf8mb4',
+      });
+      await users.query(`kill ${id}`);
+      const again = await untilDefined(() => row(ours, settings).catch(() => undefined));
+      expect(again).toEqual({ ...rest, id: expect.anything() });
+      expect(again.id).not.toBe(id);
+      expect(schemaOf(ours)).toBe(schemaOf(users));
+      expect(originOf(ours)).toBe(users);
+    });
+
+    it('connects to the primary where there are replicas', async () => {
+      const users = new DataSource({
+        type: 'mariadb',
+        replication: { master: { url: await service.database() }, slaves: [{ url: 'mysql://nobody@127.0.0.1:1/nowhere' }] },
+      });
+      expect(await (await own(users)).query('select 1 as one')).toEqual([{ one: 1 }]);
+    });
+
+    it('does not wait for ever for an answer, and gives no connection back of which it does not know the state', async () => {
+      const ours = await own(await mysqlOn(service));
+      const { id } = await row(ours, 'select connection_id() as id');
+      const tooLate = await failureOf(withMysqlConnection(ours, { ...TIMEOUTS, timeoutMs: 50 }, (send) => send('select sleep(10)')));
+      expect(isDefiniteRefusal(tooLate)).toBe(false);
+      expect((await row(ours, 'select connection_id() as id')).id).not.toBe(id);
+    });
+
+    it('gives a connection back clean after a refusal', async () => {
+      const users = await mysqlOn(service);
+      const ours = await own(users);
+      await users.query('create table t (id integer primary key)');
+      const failed = await failureOf(
+        withMysqlConnection(ours, TIMEOUTS, async (send) => {
+          await send('begin');
+          await send('insert into t values (1)');
+          await send('insert into t values (1)');
+        }),
+      );
+      expect([isUniqueViolation(failed), isDefiniteRefusal(failed)]).toEqual([true, true]);
+      expect(await users.query('select * from t')).toEqual([]);
+    });
+
+    it('tells a lock that was not had in time, a deadlock, and a killed connection apart', async () => {
+      const users = await mysqlOn(service);
+      await users.query('create table t (id integer primary key, n integer)');
+      await users.query('insert into t values (1, 0), (2, 0)');
+      const [one, two] = [users.createQueryRunner(), users.createQueryRunner()];
+      await one.startTransaction();
+      await two.startTransaction();
+      await two.query('set session innodb_lock_wait_timeout = 1');
+      await one.query('update t set n = 1 where id = 1');
+      const late = await failureOf(two.query('update t set n = 2 where id = 1'));
+      expect([isLockTimeout(late), isDeadlock(late), isDefiniteRefusal(late)]).toEqual([true, false, true]);
+
+      await two.query('set session innodb_lock_wait_timeout = default');
+      await two.query('update t set n = 2 where id = 2');
+      const [first, second] = await Promise.allSettled([
+        one.query('update t set n = 1 where id = 2'),
+        two.query('update t set n = 2 where id = 1'),
+      ]);
+      const victim = [first, second].find(({ status }) => status === 'rejected') as PromiseRejectedResult;
+      expect([isDeadlock(victim.reason), isDefiniteRefusal(victim.reason), commitOutcome(victim.reason)]).toEqual([true, true, 'unknown']);
+
+      const [{ id }] = await one.query('select connection_id() as id');
+      await users.query(`kill ${id}`);
+      const killed = await failureOf(one.query('select 1'));
+      expect([isDefiniteRefusal(killed), commitOutcome(killed)]).toEqual([false, 'unknown']);
+      await closeConnection(one, killed);
+      await two.rollbackTransaction();
+      await two.release();
+    });
+
+    it('knows when a transaction has ended although nobody ended it', async () => {
+      const users = await mysqlOn(service);
+      await users.query('create table t (id integer primary key)');
+      const runner = users.createQueryRunner();
+      await runner.startTransaction();
+      expect(mysqlTransactionOf(runner)).toBe('unknown'); // it watches from here on
+      await assertInMysqlTransaction(runner);
+      expect(mysqlTransactionOf(runner)).toBe('open');
+      await failureOf(runner.query('select nonsense'));
+      expect(mysqlTransactionOf(runner)).toBe('unknown');
+      await runner.query('insert into t values (1)');
+      expect(mysqlTransactionOf(runner)).toBe('open');
+      await runner.query('create table other (id integer primary key)');
+      expect(mysqlTransactionOf(runner)).toBe('none');
+      expect(SteppingError.is(await failureOf(assertInMysqlTransaction(runner)), 'TX_NOT_ACTIVE')).toBe(true);
+      await runner.rollbackTransaction();
+      await runner.release();
+    });
+
+    it('goes on with a migration of several statements where it was interrupted, or refused', async () => {
+      const users = await mysqlOn(service);
+      const ours = await own(users);
+      const several = (third: (to: Place) => string): Migrations => ({
+        owner: 'test',
+        recordTable: 'test_migration',
+        list: [
+          {
+            version: 1,
+            name: 'Several',
+            statements: (to) => [
+              `create table ${to.table('made')} (id integer primary key)`,
+              `alter table ${to.table('made')} add column first integer`,
+              third(to),
+            ],
+          },
+        ],
+      });
+      const made = several(({ table }) => `alter table ${table('made')} add column second integer`);
+      const columns = async () => (await users.query('show columns from made')).map((column: { Field: string }) => column.Field);
+      await users.query('create view in_the_way as select 1 as one');
+      const broken = several(({ table }) => `alter table ${table('in_the_way')} add column x integer`);
+      await failureOf(runMigrations(ours, broken));
+      expect(await columns()).toEqual(['id', 'first']);
+
+      await runMigrations(ours, made);
+      expect(await columns()).toEqual(['id', 'first', 'second']);
+      expect(await users.query('select owner, version, name from test_migration')).toEqual([
+        { owner: 'test', version: 1, name: 'Several' },
+      ]);
+
+      // Died after the second statement, which nobody wrote down as done.
+      await users.query('alter table made drop column second');
+      await users.query(`update test_migration set owner = 'test begun', name = '1'`);
+      await runMigrations(ours, made);
+      expect(await columns()).toEqual(['id', 'first', 'second']);
+    });
+  });
+}
+
 for (const [name, open, suite] of [
   ['SQLite', sqlite, describe],
   ['PostgreSQL', postgresql, postgres.describe],
+  ...mysqls.map((service) => [service.name, (options?: object) => mysqlOn(service, options), service.describe] as const),
 ] as const) {
   suite(`migrations on ${name}`, () => {
     const place = async () => {
@@ -271,8 +431,9 @@ for (const [name, open, suite] of [
       );
     });
 
-    it('are all or nothing', async () => {
+    it('are all or nothing, where the database can undo a change of the schema', async () => {
       const { users, own } = await place();
+      if (dialectOf(users) === 'mysql') return;
       const { list, ...rest } = migrations(1);
       const broken = { ...rest, list: [...list, { version: 2, name: 'Broken', statements: () => ['create nonsense'] }] };
       await expect(runMigrations(own, broken)).rejects.toThrow(/nonsense/);
