@@ -141,6 +141,7 @@ export class BoundJob extends JobDraft implements TransactionJob {
       // A server may refuse a commit and leave the transaction open (SQLite when busy).
       const ended = await endTransaction(this.transaction, this.#app.logger);
       if (ended) await this.#settle(message, 'rolled-back');
+      else message.undecided();
       throw error;
     }
     const answer = await message.resolve();
@@ -185,7 +186,8 @@ export class BoundJob extends JobDraft implements TransactionJob {
     if (state.known) return state.known;
     const answer = await state.message.resolve();
     if (answer === 'rolled-back') await this.#settle(state.message, 'rolled-back');
-    if (answer === 'committed') this.#state = { ...state, known: 'committed' };
+    // A submit() beside it may have settled it meanwhile.
+    if (answer === 'committed' && this.#state === state) this.#state = { ...state, known: 'committed' };
     return answer;
   }
 

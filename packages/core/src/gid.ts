@@ -8,7 +8,9 @@ export function assertGid(gid: unknown): asserts gid is string {
   if (typeof gid === 'string' && GID.test(gid)) return;
   throw new SteppingError(
     'GID_INVALID',
-    `The gid ${JSON.stringify(gid)} is not 1 to 128 of A-Z a-z 0-9 _ -. gidFrom(${JSON.stringify(String(gid).slice(0, 60))}) makes one of any text.`,
+    typeof gid === 'string'
+      ? `The gid ${JSON.stringify(gid.slice(0, 200))} is not 1 to 128 of A-Z a-z 0-9 _ -. gidFrom(${JSON.stringify(gid.slice(0, 60))}) makes one of any text.`
+      : `A gid is a text, not of type ${typeof gid}. gidFrom(String(…)) makes one of anything that has a text.`,
     { gid },
   );
 }

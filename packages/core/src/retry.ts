@@ -8,6 +8,9 @@ export interface ResolvedRetryPolicy {
   readonly maxDelayMs: number;
 }
 
+/** What `retryAfter()` may ask for at most: ten years. A larger number would fit into no database. Unit: ms. */
+const LONGEST_WAIT_MS = 10 * 365 * 86_400_000;
+
 const DEFAULTS: ResolvedRetryPolicy = { maxAttempts: Number.POSITIVE_INFINITY, minDelayMs: 1_000, maxDelayMs: 3_600_000 };
 
 /** The step's own policy over the app's over the defaults. */
@@ -32,6 +35,6 @@ export function backoffMs(policy: ResolvedRetryPolicy, attempt: number, random: 
  */
 export function nextAttemptInMs(policy: ResolvedRetryPolicy, attempt: number, error: unknown): number | undefined {
   if (SteppingError.is(error, 'STEP_PERMANENT') || attempt >= policy.maxAttempts) return undefined;
-  if (SteppingError.is(error, 'STEP_RETRY_AFTER')) return Math.max(0, Number(error.details.delayMs) || 0);
+  if (SteppingError.is(error, 'STEP_RETRY_AFTER')) return Math.min(Math.max(0, Number(error.details.delayMs) || 0), LONGEST_WAIT_MS);
   return backoffMs(policy, attempt);
 }

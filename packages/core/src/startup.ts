@@ -112,13 +112,13 @@ export class Startup {
     }
   }
 
-  /** `leftMs`: of the drain time, for all of them together. Without one, a plugin has its own. */
+  /** `leftMs`: of the drain time, for all of them together. Without one, the TM has its own. */
   async #stopPlugins(leftMs: () => number | undefined): Promise<void> {
-    const graceEndsAt = performance.now() + (leftMs() ?? 0) + GRACE_MS;
+    const graceEndsAt = performance.now() + (leftMs() ?? DEFAULT_DRAIN_TIMEOUT_MS) + GRACE_MS;
     for (const plugin of this.#running.splice(0).toReversed()) {
       const drainTimeoutMs = leftMs();
       const stopped = this.#stopPlugin(plugin, drainTimeoutMs);
-      if (drainTimeoutMs === undefined) await stopped;
+      if (drainTimeoutMs === undefined && 'provides' in plugin) await stopped;
       else if (!(await settlesWithin(stopped, graceEndsAt - performance.now()))) {
         this.#logger.error(`${plugin.name} does not stop; going on without it`, { plugin: plugin.name });
       }

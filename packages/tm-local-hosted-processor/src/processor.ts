@@ -69,7 +69,7 @@ export class Processor implements LocalProcessor {
     this.#concurrency = options.concurrency ?? 16;
     this.#maxPollMs = options.maxPollMs ?? (engine.store.onDue ? POLL_WITH_HINTS_MS : POLL_MS);
     this.#drainTimeoutMs = options.drainTimeoutMs ?? 10_000;
-    this.#slots = new Slots(this.#concurrency);
+    this.#slots = new Slots(this.#concurrency, engine.clock);
     this.#pace = new Pace(engine.clock.monotonicMs());
     this.#wakeUp = new WakeUp(engine.clock);
     this.#stepQueues = new Set(options.queues ?? engine.stepQueues);
@@ -108,6 +108,7 @@ export class Processor implements LocalProcessor {
     this.#wakeUp.call();
     for (const run of this.#runs) run.stop();
     this.#slots.close();
+    this.#engine.suspects.close();
   }
 
   /** Ends within `drainTimeoutMs` + 1 s, also when called from a step. Twice is one promise. */
@@ -252,7 +253,7 @@ export class Processor implements LocalProcessor {
 
   /** How many more jobs may be in flight: the handlers, and what can start within a third of the lease at the pace observed. */
   #room(): number {
-    const suspects = Math.min(this.#engine.suspectsWaiting(), MAX_IN_FLIGHT);
+    const suspects = Math.min(this.#engine.suspects.waiting, MAX_IN_FLIGHT);
     return this.#inFlightLimit() - (this.#runs.size - suspects + this.#reserved);
   }
 
@@ -287,7 +288,10 @@ export class Processor implements LocalProcessor {
 
   /** All running jobs in one statement; one that is gone has its signal aborted. */
   async #renew(): Promise<number> {
-    const { leaseMs } = this.#engine;
+    const { leaseMs, suspects } = this.#engine;
+    // Claimed at a pace that is no more: whoever has waited for a whole lease goes to a process that has room.
+    this.#slots.dismiss(leaseMs);
+    suspects.dismiss(leaseMs);
     try {
       await this.#extend([...this.#runs].filter((run) => run.renewable).sort((a, b) => (a.gid < b.gid ? -1 : 1)));
       return leaseMs / 3;
@@ -318,7 +322,8 @@ export class Processor implements LocalProcessor {
     const { purger, retentionMs, failedRetentionMs } = this.#engine;
     try {
       const { more } = await purger.purgeBatch({ finishedMsAgo: retentionMs, failedMsAgo: failedRetentionMs });
-      return more ? RETENTION_PAUSE_MS : RETENTION_EVERY_MS;
+      // Not in step with other services on this store: rows whose database only they have must sometimes be theirs to take up.
+      return more ? RETENTION_PAUSE_MS : RETENTION_EVERY_MS * (0.5 + Math.random());
     } catch (error) {
       this.#log.error('old jobs could not be removed; it is tried again', { error, inMs: RETENTION_EVERY_MS });
       return RETENTION_EVERY_MS;

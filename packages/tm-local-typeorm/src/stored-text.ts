@@ -14,8 +14,13 @@ export function dbToText(db: DbRef | undefined): string | null {
   return db === undefined ? null : JSON.stringify(db);
 }
 
+/** A text that is none of ours is no database: one unreadable row must not stop the claims of a whole queue. */
 export function dbFromText(text: string | null): DbRef | undefined {
-  return text === null ? undefined : (JSON.parse(text) as DbRef);
+  try {
+    return text === null ? undefined : (JSON.parse(text) as DbRef);
+  } catch {
+    return undefined;
+  }
 }
 
 /** A JSON array of texts, one a database, so that any database can add to it without knowing what is in them. Null: none. */

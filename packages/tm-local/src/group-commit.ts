@@ -144,8 +144,10 @@ export class GroupCommit<W extends { readonly gid: string }, A> {
           await this.#split(pending, sent, error);
           return;
         }
-        sent ||= !SteppingError.is(error, 'STORE_UNAVAILABLE');
-        const again = this.#clock.monotonicMs() + delayMs;
+        // A stopped store sends nothing any more, and will not.
+        const stopped = SteppingError.is(error, 'NOT_STARTED');
+        sent ||= !stopped && !SteppingError.is(error, 'STORE_UNAVAILABLE');
+        const again = stopped ? Number.POSITIVE_INFINITY : this.#clock.monotonicMs() + delayMs;
         for (const { reject, repeatUntil } of pending) if (again > repeatUntil) reject(new WriteGivenUp(sent, error));
         pending = pending.filter(({ repeatUntil }) => again <= repeatUntil);
         if (pending.length === 0) return;

@@ -68,6 +68,7 @@ function setup(steps: Record<string, TestStep>) {
       log: silentLogger,
       clock,
       gate: new StartGate(),
+      suspects: new Slots(1),
       unrunnable: new UnrunnableBackoff(),
       slots: new Slots(size),
       leaseMs: LEASE_MS,
@@ -256,6 +257,30 @@ describe('a job run', () => {
       expect(await t.row('g')).toMatchObject({ status: 'succeeded' });
     });
 
+    it('starts and counts nothing else between a counting write and its start', async () => {
+      const t = setup({ a: { run: async () => {} }, b: { run: async () => {} } });
+      for (const gid of ['a1', 'a2', 'a3']) await t.job(gid, 'a');
+      await t.worker().claim(); // and dies
+      await t.clock.advance(LEASE_MS);
+      for (const gid of ['b1', 'b2', 'b3']) await t.job(gid, 'b');
+      const happened: string[] = [];
+      t.lost.push(
+        ...Array.from({ length: 20 }, () => (save: Save) => {
+          if (save.status === 'submitted' && !save.giveUp) happened.push(`count ${save.gid}`);
+          return undefined;
+        }),
+      );
+      const emit = t.events.push.bind(t.events);
+      t.events.push = (...items) => {
+        for (const { event, payload } of items) if (event === 'step.started') happened.push(`start ${payload.gid}`);
+        return emit(...items);
+      };
+      await Promise.all((await t.worker().claim()).map((run) => run.run()));
+      const counts = happened.flatMap((what, i) => (what.startsWith('count') ? [i] : []));
+      expect(counts).toHaveLength(3);
+      for (const i of counts) expect(happened[i + 1]).toBe(happened[i]?.replace('count', 'start'));
+    });
+
     it('runs suspects one at a time, but other jobs beside them', async () => {
       const running: string[] = [];
       const t = setup({
@@ -339,16 +364,19 @@ describe('a job run', () => {
     expect(t.names()).toEqual(['step.started', 'job.lease-lost']);
   });
 
-  it('does not start a step when too little of its lease is left', async () => {
-    let starts = 0;
-    const t = setup({ a: { run: async () => void starts++ } });
-    await t.job('g', 'a');
-    const run = await t.worker().claimOne();
-    await t.clock.advance(LEASE_MS - 500);
-    await run.run();
-    expect(starts).toBe(0);
-    expect(t.saves).toEqual([]);
-  });
+  it.each([undefined, 1])(
+    'does not start a step when too little of its lease is left, and hands it back uncounted (maxAttempts: %s)',
+    async (maxAttempts) => {
+      let starts = 0;
+      const t = setup({ a: { ...(maxAttempts && { retry: { maxAttempts } }), run: async () => void starts++ } });
+      await t.job('g', 'a');
+      const run = await t.worker().claimOne();
+      await t.clock.advance(LEASE_MS - 500);
+      await run.run();
+      expect(starts).toBe(0);
+      expect(await t.row('g')).toMatchObject({ status: 'submitted', attempt: 1, held: false });
+    },
+  );
 
   it.each(['before', 'after'] as const)(
     'lets go when a checkpoint is not answered (lost %s it was done): the next holder goes on from what is stored',
@@ -391,6 +419,50 @@ describe('a job run', () => {
     expect(rests).toEqual([1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
     expect(new Set(t.names())).toEqual(new Set(['step.unrunnable']));
   });
+
+  it('keeps the mark of a silent worker on a job that it cannot run, so that the attempt is counted where it can', async () => {
+    let starts = 0;
+    const steps: Record<string, TestStep> = { a: { retry: { maxAttempts: 2 }, run: () => new Promise(() => void starts++) } };
+    const t = setup(steps);
+    await t.job('g', 'a');
+    for (let round = 0; round < 4; round++) {
+      const [run] = await t.worker().claim();
+      if (!run) break;
+      void run.run();
+      await t.clock.advance(1);
+      run.abandon();
+      await t.clock.advance(LEASE_MS);
+      // A process of an earlier release, without the step.
+      const step = steps.a as TestStep;
+      delete steps.a;
+      for (const other of await t.worker().claim()) await other.run();
+      steps.a = step;
+      await t.clock.advance(60_000);
+    }
+    expect(starts).toBe(2);
+    expect(await t.row('g')).toMatchObject({ status: 'failed' });
+  });
+
+  it.each([Number.POSITIVE_INFINITY, 1e300, Number.NaN])(
+    'stores a wait that no database could, as one that it can: %s',
+    async (delayMs) => {
+      const t = setup({ a: { run: () => Promise.reject(retryAfter(delayMs)) } });
+      await t.job('g', 'a');
+      await (await t.worker().claimOne()).run();
+      const { dueAt } = await t.row('g');
+      expect(dueAt?.getTime()).toBeLessThanOrEqual(t.clock.now() + 3_650 * 86_400_000);
+    },
+  );
+
+  it.each([[Object.create(null)], [Object.assign(new Error(), { message: 5 })], [undefined], [Symbol('s')]])(
+    'stores the failure whatever is thrown (%#)',
+    async (thrown) => {
+      const t = setup({ a: { run: () => Promise.reject(thrown) } });
+      await t.job('g', 'a');
+      await (await t.worker().claimOne()).run();
+      expect(await t.row('g')).toMatchObject({ status: 'submitted', attempt: 2, held: false, error: { message: expect.any(String) } });
+    },
+  );
 
   it('hands back a job whose stored text it cannot read', async () => {
     const t = setup({ a: succeeds });

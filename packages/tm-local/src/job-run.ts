@@ -33,6 +33,8 @@ export interface JobRunDeps {
   readonly gate: StartGate;
   readonly unrunnable: UnrunnableBackoff;
   readonly slots: Slots;
+  /** One for all jobs of this process that may have killed their worker. */
+  readonly suspects: Slots;
   readonly leaseMs: number;
   /** Whether this process claims from a queue: then a checkpoint into it goes on here. */
   readonly serves: (queue: string) => boolean;
@@ -43,7 +45,7 @@ export interface JobRunDeps {
 type Outcome =
   | { readonly kind: 'succeeded' }
   | { readonly kind: 'failed'; readonly error: unknown }
-  /** stop() came before the start: the job is handed back. */
+  /** stop() came before the start, or too little of the lease was left for it: the job is handed back. */
   | { readonly kind: 'not-started' }
   /** Lost or given up: nothing more is written. */
   | { readonly kind: 'left' };
@@ -71,7 +73,8 @@ export class JobRun {
   #stopping = false;
   #aborting = false;
   #startedAt = 0;
-  #counted = false;
+  /** Its last holder went silent, and nobody has counted that yet. */
+  #uncounted: boolean;
   #leave: (() => void) | undefined;
   #controller: AbortController | undefined;
   /** Databases that hold barriers of the steps, since the last save. */
@@ -88,6 +91,7 @@ export class JobRun {
     this.#attempt = job.attempt;
     this.#queue = job.queue;
     this.#leaseEndsAt = claimSentAt + deps.leaseMs;
+    this.#uncounted = job.wasHeld;
   }
 
   /** Whether its lease should be renewed now: not while a save is queued, which would be undone or outrun by it. */
@@ -138,8 +142,7 @@ export class JobRun {
       return;
     }
     try {
-      let wasHeld = this.#job.wasHeld;
-      while (!this.#left && (await this.#runStep(wasHeld))) wasHeld = false;
+      while (!this.#left && (await this.#runStep()));
     } catch (error) {
       // Nothing thrown may end the processor, and a job whose state is not known here is let go.
       this.#left = true;
@@ -151,7 +154,7 @@ export class JobRun {
   }
 
   /** One attempt of the next step. True: its checkpoint is acknowledged, and the job goes on here. */
-  async #runStep(wasHeld: boolean): Promise<boolean> {
+  async #runStep(): Promise<boolean> {
     const step = this.#steps[this.#step];
     if (!step) {
       await this.#handBackUnrunnable(this.gid, new Error(`The job is stored at step ${this.#step}, but has ${this.#steps.length}`));
@@ -164,16 +167,8 @@ export class JobRun {
       await this.#handBackUnrunnable(SteppingError.is(error, 'STEP_NOT_RUNNABLE') ? step.name : this.gid, error);
       return false;
     }
-    // Before the slot: jobs that wait for another suspect hold up no handler.
-    const endSuspect = wasHeld && this.#isSuspect(runnable) ? await this.#deps.gate.suspect() : undefined;
-    const release = await this.#deps.slots.take();
-    let outcome = NOT_STARTED;
-    try {
-      if (release) outcome = wasHeld ? await this.#takeOver(step, runnable) : await this.#begin(step, runnable);
-    } finally {
-      release?.();
-      endSuspect?.();
-    }
+    const outcome =
+      this.#uncounted && this.#isSuspect(runnable) ? await this.#runAlone(step, runnable) : await this.#runInSlot(step, runnable);
     if (this.#left) return false;
     switch (outcome.kind) {
       case 'succeeded':
@@ -183,10 +178,31 @@ export class JobRun {
         return false;
       case 'not-started':
         // One that was found held keeps that mark until somebody counts it: it is not handed back, its lease runs out.
-        if (!wasHeld || this.#counted) await this.#handBack();
+        if (!this.#uncounted) await this.#handBack();
         return false;
       case 'left':
         return false;
+    }
+  }
+
+  async #runAlone(step: DecodedStep, runnable: RunnableStep): Promise<Outcome> {
+    // Before the slot: jobs that wait for another suspect hold up no handler.
+    const release = await this.#deps.suspects.take();
+    if (!release) return NOT_STARTED;
+    try {
+      return await this.#runInSlot(step, runnable);
+    } finally {
+      release();
+    }
+  }
+
+  async #runInSlot(step: DecodedStep, runnable: RunnableStep): Promise<Outcome> {
+    const release = await this.#deps.slots.take();
+    if (!release) return NOT_STARTED;
+    try {
+      return await (this.#uncounted ? this.#takeOver(step, runnable) : this.#begin(step, runnable));
+    } finally {
+      release();
     }
   }
 
@@ -208,6 +224,7 @@ export class JobRun {
           'STEP_PERMANENT',
           `Worker lost: the process that ran the last of ${maxAttempts} attempts of step ${step.name} went silent. Redrive the job if it was not the step's doing.`,
         ),
+        maxAttempts,
       );
       return LEFT;
     }
@@ -227,26 +244,26 @@ export class JobRun {
 
   async #begin(step: DecodedStep, runnable: RunnableStep): Promise<Outcome> {
     if (this.#stopping) return NOT_STARTED;
+    // Not inside the gate: every attempt of a step with one would be a commit that holds up all others. A neighbour that kills the process between mark and start costs this job
+    // its last attempt.
     if (this.#attempt >= runnable.retry.maxAttempts && !(await this.#count(this.#attempt + 1))) return LEFT;
-    await this.#deps.gate.pass();
-    return this.#stopping ? NOT_STARTED : this.#start(step, runnable);
+    for (let closing = this.#deps.gate.closing; closing; closing = this.#deps.gate.closing) await closing;
+    return this.#start(step, runnable);
   }
 
   /** Writes the number of the attempt, absolute, so that a repeat counts nothing twice. False: let go. */
   async #count(attempt: number): Promise<boolean> {
-    this.#counted = (await this.#save({ status: 'submitted', step: this.#step, attempt, giveUp: false })) === 'matched';
-    return this.#counted;
+    if ((await this.#save({ status: 'submitted', step: this.#step, attempt, giveUp: false })) === 'let-go') return false;
+    this.#uncounted = false;
+    return true;
   }
 
   /** Calls the step's code in this very turn. Resolves with the first of: its end, its timeout, the lost lease, the end of the process. */
   #start(step: DecodedStep, runnable: RunnableStep): Promise<Outcome> {
     const { clock, events, leaseMs } = this.#deps;
     if (this.#left) return Promise.resolve(LEFT);
-    if (clock.monotonicMs() > this.#leaseEndsAt - leaseMs * START_MARGIN) {
-      // A frozen process, or a store that was slow: somebody else may own the job by now.
-      this.#lose();
-      return Promise.resolve(LEFT);
-    }
+    // Late: a frozen process, or a store that was slow. Somebody else may own the job by now; handing it back is fenced.
+    if (this.#stopping || clock.monotonicMs() > this.#leaseEndsAt - leaseMs * START_MARGIN) return Promise.resolve(NOT_STARTED);
     const { gid } = this;
     const { tenant } = this.#job;
     const controller = new AbortController();
@@ -322,7 +339,6 @@ export class JobRun {
     }
     this.#step = stepIndex + 1;
     this.#attempt = 1;
-    this.#counted = false;
     this.#queue = next.queue;
     if (!goesOn) putBack(next.queue, 0);
     return goesOn;
@@ -363,11 +379,10 @@ export class JobRun {
     });
   }
 
-  async #saveFailed(step: DecodedStep, error: unknown): Promise<void> {
+  async #saveFailed(step: DecodedStep, error: unknown, attempt = this.#attempt): Promise<void> {
     const { events, log } = this.#deps;
     const { gid } = this;
     const { tenant } = this.#job;
-    const attempt = this.#attempt;
     const answer = await this.#save({ status: 'failed', step: this.#step, attempt, giveUp: true, error: storedError(error) });
     if (answer !== 'matched') return;
     log.error('step failed for good; the job is a dead letter until it is redriven', { gid, step: step.name, attempt, error });
@@ -385,8 +400,11 @@ export class JobRun {
   async #handBackUnrunnable(key: string, error: unknown): Promise<void> {
     const { events, log, unrunnable, putBack } = this.#deps;
     const dueInMs = unrunnable.nextMs(key);
-    const answer = await this.#save({ status: 'submitted', step: this.#step, attempt: this.#attempt, giveUp: true, dueInMs });
+    // A silent holder's attempt that nobody has counted stays marked for who can run the step: else it might crash there for ever.
+    const giveUp = !this.#uncounted;
+    const answer = await this.#save({ status: 'submitted', step: this.#step, attempt: this.#attempt, giveUp, dueInMs });
     if (answer !== 'matched') return;
+    this.#left = true;
     putBack(this.#queue, dueInMs);
     const step = this.#steps[this.#step]?.name ?? `number ${this.#step}`;
     log.error('step cannot be run here; handed back', { gid: this.gid, step, nextLookInMs: dueInMs, error });
@@ -451,9 +469,16 @@ export class JobRun {
 /** An error as it is stored: bounded, and without what no database takes in text. */
 export function storedError(error: unknown): StoredError {
   const named = error instanceof Error || SteppingError.is(error);
-  const clean = (text: string) => text.slice(0, MAX_ERROR_CHARS).replaceAll('\u0000', '').toWellFormed();
   return {
-    name: clean(named ? (SteppingError.is(error) ? error.code : error.name) : 'Error'),
-    message: clean(named ? error.message : String(error)),
+    name: storable(() => (named ? (SteppingError.is(error) ? error.code : error.name) : 'Error')),
+    message: storable(() => (named ? error.message : error)),
   };
+}
+
+function storable(text: () => unknown): string {
+  try {
+    return String(text()).slice(0, MAX_ERROR_CHARS).replaceAll('\u0000', '').toWellFormed();
+  } catch {
+    return 'thrown was something that has no text';
+  }
 }

@@ -19,7 +19,7 @@ import { type ProcessorPlugin, Store, type StorePlugin } from './plugins.js';
 import { type LocalProcessor, ProcessorLink } from './processor-link.js';
 import { MIN_RETENTION_MS, Purger } from './purge.js';
 import { QueryBack, queryBackQueue } from './query-back.js';
-import type { Slots } from './slots.js';
+import { Slots } from './slots.js';
 import { StartGate } from './start-gate.js';
 import type { ClaimedJob, Lease, Save, TransactionStore } from './transaction-store.js';
 import { UnrunnableBackoff } from './unrunnable-backoff.js';
@@ -57,8 +57,8 @@ export interface LocalEngine {
   open(job: ClaimedJob, claimSentAt: number, host: { slots: Slots; serves: (queue: string) => boolean }): JobRun;
   readonly queryBack: QueryBack;
   readonly purger: Purger;
-  /** Jobs of a silent worker that wait for their turn: no reason to claim less. */
-  suspectsWaiting(): number;
+  /** One for all jobs of this process that may have killed their worker. Who waits for it is no reason to claim less. */
+  readonly suspects: Slots;
   /** Run-after-submit and wake-ups go to this processor from now on. Returns what ends it. */
   link(processor: LocalProcessor): () => void;
 }
@@ -87,6 +87,7 @@ export function localTm(options: LocalTmOptions): TmPlugin {
   atLeast('failedRetentionMs', failedRetentionMs, MIN_RETENTION_MS);
   const Link = token<ProcessorLink>('ProcessorLink');
   const LocalPurger = token<Purger>('Purger');
+  let stopped = false;
   return {
     name: 'tm-local',
     provides: 'tm',
@@ -120,6 +121,11 @@ export function localTm(options: LocalTmOptions): TmPlugin {
     async start(r) {
       await store.start?.(r);
       await r.resolve(Store).start();
+      if (stopped) {
+        // stop() waited for this start as long as it may, and went on without it.
+        await r.resolve(Store).stop();
+        return;
+      }
       if (processor) await processor.start?.(r);
     },
     async migrate(r, { tenant }) {
@@ -129,6 +135,7 @@ export function localTm(options: LocalTmOptions): TmPlugin {
       if (processor) processor.quiesce?.(r);
     },
     async stop(r, stopOptions) {
+      stopped = true;
       try {
         if (processor) await processor.stop?.(r, stopOptions);
       } finally {
@@ -166,6 +173,7 @@ function engine(
   };
   const holds = async ({ gid, lease }: Lease) => (await store.find(gid))?.lease === lease;
   const gate = new StartGate();
+  const suspects = new Slots(1, clock);
   const unrunnable = new UnrunnableBackoff();
   return {
     store,
@@ -176,10 +184,10 @@ function engine(
     stepQueues: steps.queues(),
     queryBackQueues: () => databases.all().map(queryBackQueue),
     open: (job, claimSentAt, host) =>
-      new JobRun({ save, holds, steps, events, log, clock, gate, unrunnable, leaseMs, putBack, ...host }, job, claimSentAt),
+      new JobRun({ save, holds, steps, events, log, clock, gate, suspects, unrunnable, leaseMs, putBack, ...host }, job, claimSentAt),
     queryBack: new QueryBack({ save, databases, events, log, clock, putBack }),
     purger,
-    suspectsWaiting: () => gate.suspectsWaiting,
+    suspects,
     link: (processor) => link.link(processor),
   };
 }

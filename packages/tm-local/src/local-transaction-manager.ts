@@ -39,8 +39,8 @@ const LOCKED_WAIT_MS = 5_000;
 const MAX_QUEUED_BYTES = 64 * 1024 * 1024;
 /** First fencing numbers are below it: room for 2^52 more in a JavaScript number. */
 const FIRST_LEASE_BELOW = 2 ** 48;
-/** Prepared jobs remembered between prepare and submit; of one that was forgotten the store is asked. */
-const MAX_REMEMBERED = 10_000;
+/** Prepared jobs remembered between prepare and submit; of one that was forgotten the store is asked. In characters of their stored steps. */
+const MAX_REMEMBERED = 16 * 1024 * 1024;
 
 /** The local TM: jobs go through group commit into a {@link TransactionStore}; a processor of this or another process runs them. */
 export class LocalTransactionManager implements TransactionManager {
@@ -52,6 +52,7 @@ export class LocalTransactionManager implements TransactionManager {
   readonly #creates: GroupCommit<CreateJob, CreateAnswer>;
   readonly #changes: GroupCommit<Change, ChangeAnswer>;
   readonly #prepared = new Map<string, CreateJob>();
+  #rememberedChars = 0;
 
   constructor(deps: { store: TransactionStore; clock: Clock; link: ProcessorLink; operations: LocalOperations; prepareTimeoutMs: number }) {
     this.#store = deps.store;
@@ -129,14 +130,22 @@ export class LocalTransactionManager implements TransactionManager {
       error: undefined,
     };
     try {
-      const { answer } = await this.#changes.add(change, SUBMIT_REPEAT_MS);
-      if (answer.changed) this.#afterSubmit({ ...row, queue, held: place !== undefined }, answer.lease, place, sentAt);
+      const { answer, repeated } = await this.#changes.add(change, SUBMIT_REPEAT_MS);
+      const lease = answer.changed ? answer.lease : repeated ? await this.#leaseOfUnheard(change) : undefined;
+      if (lease !== undefined) this.#afterSubmit({ ...row, queue, held: place !== undefined }, lease, place, sentAt);
       else place?.forget();
-      return answer.changed;
+      return lease !== undefined;
     } catch (error) {
       place?.forget();
       throw error instanceof WriteGivenUp ? error.cause : error;
     }
+  }
+
+  /** The lease of a job that my own first, unheard write submitted: as it left it, nobody has claimed or changed the row since. */
+  async #leaseOfUnheard({ gid, instance, held }: Change): Promise<number | undefined> {
+    const found = await this.#store.find(gid);
+    if (!found || found.instance !== instance || found.status !== 'submitted' || found.held !== held) return undefined;
+    return found.step === 0 && found.attempt === 1 ? found.lease : undefined;
   }
 
   async abort(gid: string, instance: string): Promise<boolean> {
@@ -218,7 +227,12 @@ export class LocalTransactionManager implements TransactionManager {
   async #create(row: CreateJob, repeatForMs: number): Promise<CreateAnswer> {
     const { answer } = await this.#creates.add(row, repeatForMs);
     if (answer.outcome !== 'locked') return answer;
-    return this.#store.createAlone(row, LOCKED_WAIT_MS);
+    try {
+      return await this.#store.createAlone(row, LOCKED_WAIT_MS);
+    } catch (error) {
+      if (error instanceof WriteRefused) throw error;
+      throw new WriteGivenUp(!SteppingError.is(error, 'STORE_UNAVAILABLE'), error);
+    }
   }
 
   #row(job: NewJob): Pick<CreateJob, 'gid' | 'instance' | 'tenant' | 'db' | 'steps' | 'lease'> {
@@ -255,14 +269,24 @@ export class LocalTransactionManager implements TransactionManager {
   }
 
   #remember(row: CreateJob): void {
+    this.#forget(row.gid);
     this.#prepared.set(row.gid, row);
-    if (this.#prepared.size > MAX_REMEMBERED) this.#prepared.delete(this.#prepared.keys().next().value as string);
+    this.#rememberedChars += row.steps.length;
+    for (const gid of this.#prepared.keys()) {
+      if (this.#rememberedChars <= MAX_REMEMBERED) break;
+      this.#forget(gid);
+    }
+  }
+
+  #forget(gid: string): void {
+    this.#rememberedChars -= this.#prepared.get(gid)?.steps.length ?? 0;
+    this.#prepared.delete(gid);
   }
 
   #recall(gid: string, instance: string): CreateJob | undefined {
     const row = this.#prepared.get(gid);
     if (row?.instance !== instance) return undefined;
-    this.#prepared.delete(gid);
+    this.#forget(gid);
     return row;
   }
 

@@ -50,7 +50,8 @@ export class LocalOperations implements Pick<Jobs, 'list' | 'redrive' | 'redrive
 
   async redrive(gid: string): Promise<void> {
     await this.#change('redrive', { ...change(gid), from: ['failed'], to: 'submitted' });
-    await this.#wake(gid);
+    // Done already: a poll will find the job if this does not.
+    await this.#wake(gid).catch(() => {});
   }
 
   async redriveAll(filter: Omit<JobFilter, 'status' | 'limit' | 'cursor'>): Promise<{ redriven: number }> {

@@ -4,24 +4,16 @@
  */
 export class StartGate {
   #closed: Promise<void> | undefined;
-  #suspect: Promise<void> | undefined;
-  #suspectsWaiting = 0;
 
-  /** Jobs that wait in {@link suspect}: they take no part in how much a process claims ahead. */
-  get suspectsWaiting(): number {
-    return this.#suspectsWaiting;
+  /** Pending while something is being counted. Whoever starts a step waits for it, looks again, and starts in the same turn. */
+  get closing(): Promise<void> | undefined {
+    return this.#closed;
   }
 
-  /** Resolves when nothing is being counted. What the caller then does without awaiting is inside the gate. */
-  async pass(): Promise<void> {
-    while (this.#closed) await this.#closed;
-  }
-
-  /**
-   * Runs `countAndStart`, which resolves once the step's code has been called, while nothing else passes.
-   */
+  /** Runs `countAndStart`, which resolves once the step's code has been called, while nobody else counts or starts. */
   async closed<R>(countAndStart: () => Promise<R>): Promise<R> {
-    await this.pass();
+    // Looked at and closed in one turn: of all who waited, one goes in.
+    while (this.#closed) await this.#closed;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#closed = promise;
     try {
@@ -30,18 +22,5 @@ export class StartGate {
       this.#closed = undefined;
       resolve();
     }
-  }
-
-  /** Waits until no other suspect runs: a job that may have killed its worker twice runs with no other such job beside it. Resolves with what ends it. */
-  async suspect(): Promise<() => void> {
-    this.#suspectsWaiting++;
-    while (this.#suspect) await this.#suspect;
-    this.#suspectsWaiting--;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#suspect = promise;
-    return () => {
-      this.#suspect = undefined;
-      resolve();
-    };
   }
 }

@@ -45,6 +45,7 @@ const OPEN_TIMEOUT_MS = 5_000;
 
 /** Jobs in a SQLite file, written on a connection of our own. */
 export class SqliteStore implements TransactionStore {
+  readonly maxBatch = MAX_ROWS;
   readonly turns: Turns;
   readonly #settings: StoreSettings;
   readonly #sql: SqliteStatements;

@@ -59,6 +59,7 @@ interface Transaction {
 
 class Worker {
   readonly gate = new StartGate();
+  readonly suspects = new Slots(1);
   readonly slots = new Slots(2);
   readonly holders: Holder[] = [];
   alive = true;
@@ -188,7 +189,7 @@ export class JobWorld {
     };
     const events = { emit() {}, hasListeners: () => false };
     const save = (save: Save) => this.#send(undefined, save);
-    const queryBack = new QueryBack({ save, databases: databases as never, events, log: silentLogger, putBack() {} });
+    const queryBack = new QueryBack({ save, databases: databases as never, events, log: silentLogger, clock: this.clock, putBack() {} });
     for (const job of await this.#store.claimDue({ queue: QUESTIONS, limit: 3, leaseMs: LEASE_MS })) void queryBack.resolve(job);
     await this.settle();
   }
@@ -364,6 +365,7 @@ export class JobWorld {
       log: silentLogger,
       clock: this.clock,
       gate: worker.gate,
+      suspects: worker.suspects,
       unrunnable: new UnrunnableBackoff(),
       slots: worker.slots,
       leaseMs: LEASE_MS,
