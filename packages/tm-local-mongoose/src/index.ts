@@ -1,1 +1,2 @@
-export {};
+export type { MongooseStoreOptions } from './mongoose-store.js';
+export { mongooseStore } from './mongoose-store.js';
