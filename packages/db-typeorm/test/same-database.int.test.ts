@@ -1,10 +1,10 @@
 import { afterEach, expect, it } from '@jest/globals';
-import { type AnyStep, defineStep, type Stepping, unchecked } from '@stepping/core';
+import { type AnyStep, defineStep, type Stepping, stepScopeOf, unchecked } from '@stepping/core';
 import { localTm } from '@stepping/tm-local';
 import { hostedProcessor } from '@stepping/tm-local-hosted-processor';
 import { typeormStore } from '@stepping/tm-local-typeorm';
 import type { DataSource } from 'typeorm';
-import { inTransaction, typeormDb, typeormTransaction } from '../src/index.js';
+import { inTransaction, once, typeormDb, typeormTransaction } from '../src/index.js';
 import { errorOf, sendMail, started, stopApps } from './support/apps.js';
 import { mysqls, Order, postgres, sqlite } from './support/databases.js';
 
@@ -38,6 +38,32 @@ for (const database of [sqlite, postgres, ...mysqls]) {
       });
       expect([await statusOf(gid), await dataSource.getRepository(Order).count()]).toEqual(['submitted', 1]);
       expect(await barriers(dataSource)).toEqual([]);
+    });
+
+    it('are asked for their lease while the transaction of once() is open, and keep where its barrier is', async () => {
+      let dataSource: DataSource | undefined;
+      const seen: unknown[] = [];
+      const effect = defineStep({
+        name: 'effect',
+        run: async (context) => {
+          const open = dataSource as DataSource;
+          const isOurs = () => stepScopeOf(context)?.claim.isStillOurs();
+          const { ran } = await once(open, context, async (manager) => {
+            await manager.save(Order, { what: 'x' });
+            seen.push(await isOurs());
+          });
+          seen.push(ran);
+        },
+      });
+      const app = await setUp({ runs: true, steps: [effect] });
+      dataSource = app.dataSource;
+      const { gid } = await app.stepping.createJob().addStep(effect).start();
+      expect(await app.stepping.jobs.wait(gid, { timeoutMs: 10_000 })).toMatchObject({ status: 'succeeded' });
+      expect(seen).toEqual([true, true]);
+      const rows = await dataSource.query('select barrier_dbs from stepping_job');
+      expect(rows.map((row: any) => JSON.parse(row.barrier_dbs).map((db: string) => JSON.parse(db)))).toEqual([
+        [{ provider: 'typeorm', name: 'default' }],
+      ]);
     });
 
     it('are rolled back with it', async () => {
