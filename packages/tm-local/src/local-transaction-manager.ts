@@ -107,7 +107,7 @@ export class LocalTransactionManager implements TransactionManager {
       // Sent once: a prepare in doubt is never sent again (A2).
       answer = await this.#create(row, 0);
     } catch (error) {
-      throw startError(job.gid, error);
+      throw prepareError(job.gid, error);
     }
     if (answer.outcome === 'stored') this.#remember(row);
     return startAnswer(answer, 'prepared');
@@ -324,6 +324,11 @@ function startAnswer(answer: CreateAnswer, stored: JobStatus = 'submitted'): Sta
     case 'locked':
       return { outcome: 'in-doubt' };
   }
+}
+
+/** In doubt is not the caller's doubt: the barrier is taken out of its transaction, so nothing of the job will run. */
+function prepareError(gid: string, error: unknown): unknown {
+  return error instanceof WriteGivenUp && error.sent ? error.cause : startError(gid, error);
 }
 
 function startError(gid: string, error: unknown): unknown {

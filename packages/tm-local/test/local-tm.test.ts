@@ -241,8 +241,30 @@ describe('operations', () => {
 
 describe('start() on a store that fails', () => {
   async function failing(fail: (call: number) => Error | undefined, real: 'before' | 'after' = 'before') {
-    const step = defineStep({ name: 'a', run() {} });
     let calls = 0;
+    const app = await onStore({
+      create: async (store, jobs) => {
+        const error = fail(++calls);
+        if (error && real === 'before') throw error;
+        const answer = await store.create(jobs);
+        if (error) throw error;
+        return answer;
+      },
+    });
+    return { ...app, calls: () => calls };
+  }
+
+  type Instead = {
+    [M in 'create' | 'createAlone']?: (
+      store: TransactionStore,
+      ...args: Parameters<TransactionStore[M]>
+    ) => ReturnType<TransactionStore[M]>;
+  };
+
+  /** An app on a store some of whose calls are done otherwise. */
+  async function onStore(instead: Instead) {
+    const step = defineStep({ name: 'a', run() {} });
+    const db = memoryDb();
     const inner = memoryStore();
     const store: StorePlugin = {
       ...inner,
@@ -254,25 +276,19 @@ describe('start() on a store that fails', () => {
               if ((injectable as unknown) !== Store) return made as never;
               return new Proxy(made, {
                 get(target, member) {
+                  const other = instead[member as keyof Instead] as ((...args: unknown[]) => unknown) | undefined;
+                  if (other) return (...args: unknown[]) => other(target, ...args);
                   const value = target[member as keyof TransactionStore] as unknown;
-                  if (typeof value !== 'function') return value;
-                  if (member !== 'create') return value.bind(target);
-                  return async (...args: unknown[]) => {
-                    const error = fail(++calls);
-                    if (error && real === 'before') throw error;
-                    const answer = await value.apply(target, args);
-                    if (error) throw error;
-                    return answer;
-                  };
+                  return typeof value === 'function' ? value.bind(target) : value;
                 },
               }) as never;
             }),
         }),
     };
-    const stepping = createStepping({ steps: [step], tm: localTm({ store }) });
+    const stepping = createStepping({ steps: [step], tm: localTm({ store }), use: [db] });
     apps.push(stepping);
     await stepping.start();
-    return { start: (gid?: string) => stepping.createJob({ gid }).addStep(step).start(), stepping, calls: () => calls };
+    return { start: (gid?: string) => stepping.createJob({ gid }).addStep(step).start(), stepping, step, db };
   }
 
   it.each(['before', 'after'] as const)('repeats a start whose answer was lost %s it was done, and stores it once', async (when) => {
@@ -286,6 +302,37 @@ describe('start() on a store that fails', () => {
     const refusal = new Error('value too long');
     const { start } = await failing(() => new WriteRefused('refused', { cause: refusal }));
     await expect(start()).rejects.toBe(refusal);
+  });
+
+  it('says that nobody knows when the write that waited for another transaction was not heard', async () => {
+    const lost = new Error('connection lost');
+    const { start, stepping } = await onStore({
+      create: async (_, jobs) => jobs.map(() => ({ outcome: 'locked' as const })),
+      createAlone: async (store, job) => {
+        await store.create([job]);
+        throw lost;
+      },
+    });
+    await expect(start('g')).rejects.toMatchObject({ code: 'START_OUTCOME_UNKNOWN', cause: lost });
+    expect(await stepping.jobs.stats()).toMatchObject({ submitted: 1 });
+  });
+
+  it('leaves no doubt about a prepare that was not heard: its barrier is out again, so nothing of the job will run', async () => {
+    const lost = new Error('connection lost');
+    const { stepping, step, db } = await onStore({
+      create: async (store, jobs) => {
+        await store.create(jobs);
+        throw lost;
+      },
+    });
+    const transaction = memoryTransaction(db);
+    const job = stepping.createJob({ gid: 'g', transaction }).addStep(step);
+    await expect(job.prepare()).rejects.toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+      cause: lost,
+      message: expect.stringContaining('will not run'),
+    });
+    expect(await stepping.jobs.find('g')).toMatchObject({ status: 'rolled-back' });
   });
 });
 
