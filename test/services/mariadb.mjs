@@ -39,12 +39,17 @@ async function start(directory) {
   const data = join(directory, 'data');
   mkdirSync(directory, { recursive: true });
   chmodSync(directory, 0o755); // whatever the umask: the server's user must get through
-  mkdirSync(data, { mode: 0o700 });
-  if (user.uid !== undefined) chownSync(data, user.uid, user.gid);
+  // Not /tmp: another server that starts removes what it takes for its own temporary tables.
+  const temporary = join(directory, 'tmp');
+  for (const folder of [data, temporary]) {
+    mkdirSync(folder, { mode: 0o700 });
+    if (user.uid !== undefined) chownSync(folder, user.uid, user.gid);
+  }
   const options = { ...user, cwd: data };
   const layout = [
     '--no-defaults',
     `--datadir=${data}`,
+    `--tmpdir=${temporary}`,
     '--auth-root-authentication-method=normal',
     '--skip-test-db',
     '--skip-name-resolve',
@@ -57,6 +62,7 @@ async function start(directory) {
   const args = [
     '--no-defaults',
     `--datadir=${data}`,
+    `--tmpdir=${temporary}`,
     `--socket=${join(data, 's.sock')}`,
     `--pid-file=${join(data, 'mariadb.pid')}`,
     '--bind-address=127.0.0.1',

@@ -71,6 +71,7 @@ for (const service of [await testService('mariadb'), await testService('mysql')]
         const gids = JSON.stringify([['due-1', 1, 1, 1, 1, 0, null, null, null, null]]);
         for (const [statement, values] of [
           [sql.saveJobs, [gids]],
+          [sql.saveJobsWithTexts, [gids]],
           [sql.extendLeases, [gids, 1]],
           [sql.lockOwners, [gids]],
           [sql.claimJobs, [1, ['due-1', 'due-2']]],

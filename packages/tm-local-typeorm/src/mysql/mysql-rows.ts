@@ -52,19 +52,17 @@ export function reviveValues(job: CreateJob, lease: number): (string | number | 
 }
 
 /** A row of `saveJobs`. */
-export function saveRow(save: Save): readonly (string | number | null)[] {
-  return [
-    save.gid,
-    save.lease,
-    save.step,
-    save.attempt,
-    statusCode(save.status),
-    Number(save.giveUp),
-    save.dueInMs === undefined ? null : Math.round(save.dueInMs),
-    save.queue ?? null,
-    errorToText(save.error),
-    dbsToText(save.barrierDbs),
-  ];
+export function saveRow({ gid, lease, step, attempt, status, giveUp, dueInMs }: Save): readonly (string | number | null)[] {
+  return [gid, lease, step, attempt, statusCode(status), Number(giveUp), dueInMs === undefined ? null : Math.round(dueInMs)];
+}
+
+/** A row of `saveJobsWithTexts`. */
+export function saveRowWithTexts(save: Save): readonly (string | number | null)[] {
+  return [...saveRow(save), save.queue ?? null, errorToText(save.error), dbsToText(save.barrierDbs)];
+}
+
+export function hasTexts({ queue, error, barrierDbs }: Save): boolean {
+  return queue !== undefined || error !== undefined || barrierDbs !== undefined;
 }
 
 export function leaseRow({ gid, lease }: Lease): readonly (string | number | null)[] {

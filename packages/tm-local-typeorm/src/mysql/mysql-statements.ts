@@ -7,7 +7,7 @@ import { findOwnerNow, findOwners, lockOwners } from '../sql/mysql/find-owners.j
 import { insertJobEnlisted, insertJobs } from '../sql/mysql/insert-jobs.js';
 import { insertRolledBack } from '../sql/mysql/insert-rolled-back.js';
 import { reviveJob } from '../sql/mysql/revive-job.js';
-import { lockSaveable, saveJobs } from '../sql/mysql/save-jobs.js';
+import { lockSaveable, saveJobs, saveJobsWithTexts } from '../sql/mysql/save-jobs.js';
 import { selectJob } from '../sql/mysql/select-jobs.js';
 import { selectNextDue } from '../sql/mysql/select-next-due.js';
 import { selectStats } from '../sql/mysql/select-stats.js';
@@ -25,6 +25,7 @@ export function mysqlStatements(table: QuotedName, dueIndex: QuotedName) {
     reviveJob: reviveJob(table),
     insertRolledBack: insertRolledBack(table),
     saveJobs: saveJobs(table),
+    saveJobsWithTexts: saveJobsWithTexts(table),
     lockSaveable: lockSaveable(table),
     extendLeases: extendLeases(table),
     findLeases: findLeases(table),

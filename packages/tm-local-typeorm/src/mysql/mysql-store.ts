@@ -28,7 +28,7 @@ import { createJobs } from './create-jobs.js';
 import { enlistedMysqlStore } from './enlisted-mysql-store.js';
 import { again, type MysqlRow, type MysqlSend } from './mysql-lane.js';
 import { MAX_CONNECTIONS, MysqlLanes, RESOLVE_TIMEOUT_MS } from './mysql-lanes.js';
-import { batch, claimedJob, foundRow, leaseRow, saveRow, storedJob } from './mysql-rows.js';
+import { batch, claimedJob, foundRow, hasTexts, leaseRow, saveRow, saveRowWithTexts, storedJob } from './mysql-rows.js';
 import { type MysqlStatements, mysqlStatements } from './mysql-statements.js';
 import { assertSameMysql } from './same-mysql.js';
 
@@ -87,15 +87,21 @@ export class MysqlStore extends ServerStore<Opened> implements TransactionStore 
   async save(saves: readonly Save[]): Promise<ReadonlySet<string>> {
     const { lanes, sql } = this.opened;
     if (saves.length === 0) return new Set();
+    const write = (send: MysqlSend, some: readonly Save[]) =>
+      some.some(hasTexts)
+        ? send.execute(sql.saveJobsWithTexts, [batch(some, saveRowWithTexts)])
+        : send.execute(sql.saveJobs, [batch(some, saveRow)]);
     return leastBusy(lanes.save).transaction(async (send) => {
-      const { affected } = await send.execute(sql.saveJobs, [batch(saves, saveRow)]);
-      if (affected === saves.length) return gidsOf(saves);
+      if ((await write(send, saves)).affected === saves.length) return gidsOf(saves);
       // The answer does not say which, and a look afterwards could not tell my write from that of a rival. So once more, with a look that locks.
       await send.query('rollback');
       const { rows } = await send.execute(sql.lockSaveable, [batch(saves, saveRow)]);
       const matching = new Set(rows.map(([gid]) => gid as string));
-      const writes = saves.filter(({ gid }) => matching.has(gid));
-      if (writes.length > 0) await send.execute(sql.saveJobs, [batch(writes, saveRow)]);
+      if (matching.size > 0)
+        await write(
+          send,
+          saves.filter(({ gid }) => matching.has(gid)),
+        );
       return matching;
     });
   }
