@@ -36,6 +36,21 @@ export function checkRetry(what: string, retry: RetryPolicy | undefined): void {
   }
 }
 
+/** Longest name that every database takes in an index. */
+const MAX_NAME_CHARS = 200;
+
+/** A text that is stored by itself and compared. What a database cannot hold as it is would come back as another one, and some ignore spaces at the end. */
+export function checkName(what: string, value: unknown): void {
+  const isText = typeof value === 'string';
+  if (isText && value !== '' && value.length <= MAX_NAME_CHARS && value.trim() === value && value.isWellFormed() && !value.includes('\0'))
+    return;
+  refuse(
+    what,
+    isText ? value.slice(0, MAX_NAME_CHARS + 1) : value,
+    `a text of 1 to ${MAX_NAME_CHARS} characters, without spaces around it, without NUL and without half of a surrogate pair`,
+  );
+}
+
 function show(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value);
   if (typeof value === 'function') return `the function ${value.name || '(without a name)'}`;

@@ -1,4 +1,4 @@
-import { checkText } from './check-options.js';
+import { checkName } from './check-options.js';
 import { assertGid, newGid } from './gid.js';
 import type { JobBuilder, JobOptions } from './job.js';
 import { argsToJson } from './json.js';
@@ -34,7 +34,7 @@ export class JobDraft implements JobBuilder {
   /** @throws {@link SteppingError} `GID_INVALID`, `CONFIG_INVALID` (tenant) */
   constructor({ gid, tenant }: JobOptions, rules: DraftRules) {
     if (gid !== undefined) assertGid(gid);
-    if (tenant !== undefined) checkText('tenant of createJob', tenant);
+    if (tenant !== undefined) checkName('tenant of createJob', tenant);
     this.gid = gid ?? newGid();
     this.tenant = tenant;
     this.#rules = rules;

@@ -8,7 +8,7 @@ export interface JobOptions {
    * `A-Z a-z 0-9 _ -`; `gidFrom(…)` makes one of any text. Default: a new UUIDv7.
    */
   gid?: string | undefined;
-  /** Handed to every step as `ctx.tenant`, and names the business database where there is one per tenant. */
+  /** Handed to every step as `ctx.tenant`, and names the business database where there is one per tenant. 1 to 200 characters. */
   tenant?: string | undefined;
 }
 

@@ -1,4 +1,4 @@
-import { checkInteger, checkMs, checkText, refuse } from './check-options.js';
+import { checkInteger, checkMs, checkName, checkText, refuse } from './check-options.js';
 import type { Emitter } from './event-emitter.js';
 import { assertGid } from './gid.js';
 import type { JobFilter, JobInfo, JobStats, JobStatus, Jobs } from './jobs.js';
@@ -140,11 +140,11 @@ function checkFilter(filter: JobFilter): JobFilter {
   for (const one of Array.isArray(status) ? status : status === undefined ? [] : [status]) {
     if (!STATUSES.includes(one)) refuse('status of a job filter', one, `one of ${STATUSES.join(', ')}`);
   }
-  if (typeof step === 'string') checkText('step of a job filter', step);
-  if (tenant !== undefined) checkText('tenant of a job filter', tenant);
+  if (typeof step === 'string') checkName('step of a job filter', step);
+  if (tenant !== undefined) checkName('tenant of a job filter', tenant);
   if (createdAfter !== undefined) checkDate('createdAfter of a job filter', createdAfter);
   if (createdBefore !== undefined) checkDate('createdBefore of a job filter', createdBefore);
-  if (cursor !== undefined) checkText('cursor of a job filter', cursor);
+  if (cursor !== undefined) checkName('cursor of a job filter', cursor);
   return step === undefined || typeof step === 'string' ? filter : { ...filter, step: definitionOf(step).name };
 }
 

@@ -1,4 +1,4 @@
-import { checkMs, checkText } from './check-options.js';
+import { checkMs, checkName } from './check-options.js';
 import type { Container } from './container.js';
 import type { Lifecycle } from './lifecycle.js';
 import type { Logger } from './logger.js';
@@ -55,7 +55,7 @@ export class Startup {
   }
 
   async migrate(tenant: string | undefined): Promise<void> {
-    if (tenant !== undefined) checkText('tenant of migrate', tenant);
+    if (tenant !== undefined) checkName('tenant of migrate', tenant);
     if (this.#stopping) throw noRestart('migrate()');
     for (const plugin of this.#plugins) await plugin.migrate?.(this.#container, { tenant });
   }

@@ -1,4 +1,4 @@
-import { checkMs, checkRetry, checkText, refuse } from './check-options.js';
+import { checkMs, checkName, checkRetry, refuse } from './check-options.js';
 import type { Injectable } from './injection.js';
 import type { Schema } from './schema.js';
 import { type AnyStep, classStepOf, type RetryPolicy, type Step, type StepClass } from './step.js';
@@ -60,9 +60,9 @@ function read(step: AnyStep): StepDefinition {
 }
 
 function checkOptions({ name, aliases, queue, args, retry, timeoutMs, ...rest }: Step): void {
-  checkText('The name of a step', name);
-  for (const alias of aliases ?? []) checkText(`An alias of step ${name}`, alias);
-  if (queue !== undefined) checkText(`The queue of step ${name}`, queue);
+  checkName('The name of a step', name);
+  for (const alias of aliases ?? []) checkName(`An alias of step ${name}`, alias);
+  if (queue !== undefined) checkName(`The queue of step ${name}`, queue);
   if (queue?.startsWith('~')) refuse(`The queue of step ${name}`, queue, 'a name that does not begin with ~ (such queues are our own)');
   if (args !== undefined && typeof args?.['~standard']?.validate !== 'function') {
     refuse(`args of step ${name}`, args, 'a Standard Schema (zod, valibot, ArkType, …) or unchecked<T>()');
