@@ -33,6 +33,8 @@ export async function stateIsKnown(runner: QueryRunner): Promise<void> {
   // On MySQL an error may have ended it (a deadlock), and only another answer tells.
   if (dialect === 'mysql' && mysqlTransactionOf(runner) === 'unknown' && !runner.isReleased) await runner.query('do 0').catch(() => {});
   if (dialect !== 'postgres') return;
+  // An old `pg` cannot tell; in a failed transaction this fails, too.
+  if (driverStateOf(runner) === 'unknown' && runner.isTransactionActive) await runner.query('select 1');
   const connection = (runner as unknown as { databaseConnection?: EventEmitter & { readonly readyForQuery?: boolean } }).databaseConnection;
   if (connection?.readyForQuery !== false) return;
   const { promise, resolve } = Promise.withResolvers<void>();

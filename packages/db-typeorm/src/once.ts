@@ -6,6 +6,7 @@ import { type FoundDatabase, findDatabase } from './find-database.js';
 import { HeldTransaction } from './held-transaction.js';
 import { insertKey } from './insert-key.js';
 import { insertEffect } from './sql/insert-effect.js';
+import { transactionNumber } from './transaction-number.js';
 import { startedDatabases, TypeormDbProvider } from './typeorm-db-provider.js';
 
 /** Further words for {@link once}. */
@@ -132,10 +133,11 @@ async function commit(transaction: BusinessTransaction, { called }: Effect): Pro
 const done = new WeakMap<object, Set<string>>();
 
 function assertNewHere(effect: Effect, { ref }: FoundDatabase): void {
-  if (!effect.step || !done.get(effect.step.context)?.has(hereAs(effect, ref))) return;
-  throw invalid(
-    `once() is called a second time in one attempt of ${effect.called}. Give the second one a name: once(…, { name: 'refund' }).`,
-  );
+  if (effect.step && done.get(effect.step.context)?.has(hereAs(effect, ref))) throw secondHere(effect);
+}
+
+function secondHere({ called }: Effect): SteppingError<'CONFIG_INVALID'> {
+  return invalid(`once() is called a second time in one attempt of ${called}. Give the second one a name: once(…, { name: 'refund' }).`);
 }
 
 function rememberHere(effect: Effect, { ref }: FoundDatabase): void {
@@ -154,6 +156,19 @@ function hereAs({ barrier }: Effect, ref: DbRef): string {
 
 let savepoints = 0;
 
+// What was joined to the transaction that is open on a runner now.
+const joinedTo = new WeakMap<QueryRunner, { readonly number: number; readonly effects: Set<string> }>();
+
+function joined(runner: QueryRunner): Set<string> {
+  const number = transactionNumber(runner);
+  let known = joinedTo.get(runner);
+  if (known?.number !== number) {
+    known = { number, effects: new Set() };
+    joinedTo.set(runner, known);
+  }
+  return known.effects;
+}
+
 async function joining<R>(runner: QueryRunner, effect: Effect, work: (manager: EntityManager) => Promise<R>): Promise<OnceResult<R>> {
   const transaction = new HeldTransaction(runner, {});
   if (!transaction.isActive()) {
@@ -165,6 +180,9 @@ async function joining<R>(runner: QueryRunner, effect: Effect, work: (manager: E
   transaction.assertNotNested();
   const database = await databaseOf(effect, runner.dataSource);
   assertNewHere(effect, database.found);
+  // In this very transaction a second one would find the barrier of the first; in the next one, after a rollback, it is the same one again.
+  const here = hereAs(effect, database.found.ref);
+  if (joined(runner).has(here)) throw secondHere(effect);
   effect.step?.scope.claim.uses(database.found.ref);
   // TypeORM knows nothing of this savepoint, so for whoever else looks the transaction is as it was.
   const savepoint = `stepping_once_${++savepoints}`;
@@ -173,6 +191,7 @@ async function joining<R>(runner: QueryRunner, effect: Effect, work: (manager: E
     const first = await isFirst(runner, effect);
     const result: OnceResult<R> = first ? { ran: true, value: await work(runner.manager) } : { ran: false };
     await runner.query(`release savepoint ${savepoint}`);
+    if (effect.step) joined(runner).add(here);
     return result;
   } catch (error) {
     // Where it cannot be undone, the transaction itself is over: nothing of it will commit.

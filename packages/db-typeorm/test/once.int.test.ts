@@ -334,6 +334,22 @@ for (const database of [sqlite, postgres, ...mysqls]) {
         expect((await t.dataSource.getRepository(Order).find({ order: { id: 1 } })).map(({ what }) => what)).toEqual(['before', 'after']);
       });
 
+      it('refuses a second one without a name in it, whose work would be skipped without a word', async () => {
+        const t = await setUp((_, dataSource) => [
+          async (context) => {
+            const runner = dataSource.createQueryRunner();
+            await runner.startTransaction();
+            await once(runner, context, async () => {});
+            expect(await errorOf(once(runner, context, async () => {}))).toMatchObject({ code: 'CONFIG_INVALID' });
+            t.answers.push(await once(runner, context, async () => {}, { name: 'second' }));
+            await runner.commitTransaction();
+            await runner.release();
+          },
+        ]);
+        expect(await t.run('job')).toMatchObject({ status: 'succeeded' });
+        expect(t.answers).toEqual([{ ran: true }]);
+      });
+
       it('needs one that is open, and not a savepoint', async () => {
         const t = await setUp((_, dataSource) => [
           async (context) => {

@@ -71,9 +71,11 @@ for (const database of [sqlite, postgres, ...mysqls]) {
         );
       for (let i = 0; i < 3; i++) await copy(`orphan-${i}`, 'once');
       await copy('message', 'msg'); // of a transaction: its job's purge takes it
-      await age(dataSource, 31);
+      await age(dataSource, 366);
       await copy('young', 'once');
+      await age(dataSource, 31);
       await sweep(30);
+      // Younger than a year: its job may be in a store that nobody here can ask.
       expect(await left()).toEqual(['message', 'living', 'young']);
     });
 
@@ -84,7 +86,7 @@ for (const database of [sqlite, postgres, ...mysqls]) {
         const row = `select 'msg', ${dialectOf(dataSource) === 'mysql' ? "concat('gid-', i)" : "'gid-' || i"}, '00', '${op}', 'x', 'once' from n`;
         await dataSource.query(`insert into stepping_barrier (trans_type, gid, branch_id, op, barrier_id, reason) ${numbers} ${row}`);
       }
-      await age(dataSource, 31);
+      await age(dataSource, 366);
       await sweep(30);
       expect(await left()).toEqual([]);
     });
