@@ -1,12 +1,12 @@
 import { afterEach, expect, it, jest } from '@jest/globals';
-import { createStepping, type DbProvider, DbProviders, type DbRef, type Stepping, TransactionManager } from '@stepping/core';
+import { createStepping, type DbProvider, DbProviders, type DbRef, defineStep, type Stepping, TransactionManager } from '@stepping/core';
 import { Clock, localTm, type MemoryStorePlugin, memoryStore } from '@stepping/tm-local';
-import { virtualClock } from '@stepping/tm-local/testing';
+import { createTestStepping, virtualClock } from '@stepping/tm-local/testing';
 import { hostedProcessor } from '@stepping/tm-local-hosted-processor';
 import { DataSource } from 'typeorm';
 import { inTransaction, once, typeormDb, typeormTransaction } from '../src/index.js';
 import { errorOf, sendMail } from './support/apps.js';
-import { newFile, postgres, sqlite, type TestDatabase } from './support/databases.js';
+import { newFile, Order, postgres, sqlite, type TestDatabase } from './support/databases.js';
 import { openWay, type WayToServer } from './support/way-to-server.js';
 
 const closing: (() => Promise<unknown>)[] = [];
@@ -143,6 +143,50 @@ for (const database of [sqlite, postgres] as TestDatabase[]) {
       await app.jobs.settle('deleted-1', 'rolled-back', 'the tenant has left');
       await untilTrue(async () => (await app.jobs.find('deleted-0'))?.status === 'succeeded');
       expect(await app.jobs.find('deleted-1')).toMatchObject({ status: 'rolled-back', lastError: { message: 'the tenant has left' } });
+    });
+
+    it('have the barriers of their steps in their own databases, and purged there', async () => {
+      const tenants = new Tenants();
+      const effect = defineStep({
+        name: 'effect',
+        run: (context) =>
+          once(tenants.byName.get(context.tenant as string) as DataSource, context, (manager) => manager.save(Order, { what: 'x' })),
+      });
+      const app = await createTestStepping({ steps: [effect], use: [typeormDb({ name: 'tenants', resolve: tenants.resolve })] });
+      closing.push(() => app.stop({ drainTimeoutMs: 0 }));
+      const left = async () => {
+        const rows = [...tenants.byName.values()].map(async (dataSource) =>
+          (await dataSource.query('select gid from stepping_barrier')).map(({ gid }: any) => gid),
+        );
+        return (await Promise.all(rows)).flat();
+      };
+      for (const tenant of ['acme', 'umbrella']) {
+        await tenants.add(tenant, database.open());
+        await app.migrate({ tenant });
+        await app
+          .createJob({ gid: `of-${tenant}`, tenant })
+          .addStep(effect)
+          .start();
+      }
+      await app.createJob({ gid: 'of-nobody' }).addStep(effect).start();
+      await app.drain();
+      expect((await app.jobs.list()).jobs.map(({ gid, status }) => `${gid} ${status}`)).toEqual([
+        'of-acme succeeded',
+        'of-nobody submitted',
+        'of-umbrella succeeded',
+      ]);
+      expect(await left()).toEqual(['of-acme', 'of-umbrella']);
+
+      for (const dataSource of tenants.byName.values()) {
+        await dataSource.query(
+          database === postgres
+            ? "update stepping_barrier set created_at = created_at - interval '1 day'"
+            : "update stepping_barrier set created_at = strftime('%Y-%m-%dT%H:%M:%fZ', created_at, '-1 day')",
+        );
+      }
+      await app.clock.advance(86_400_000);
+      expect(await app.jobs.purge({ finishedBefore: app.clock.now() })).toEqual({ purged: 2 });
+      expect(await left()).toEqual([]);
     });
 
     it('whose database was never migrated are told so, whatever is tied to it', async () => {
