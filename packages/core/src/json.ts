@@ -36,8 +36,13 @@ export type JsonSafe<S> = [NotJsonPath<SchemaInput<S>>] extends [never]
  */
 export function argsToJson(args: unknown, step: string): string | undefined {
   if (args === undefined) return undefined;
-  assertJson(args, 'args', step, []);
-  return JSON.stringify(args);
+  try {
+    assertJson(args, 'args', step, []);
+    return JSON.stringify(args);
+  } catch (error) {
+    // The stack of calls is as deep as the value.
+    throw error instanceof RangeError ? notJson('args', step, 'is nested thousands of levels deep') : error;
+  }
 }
 
 function assertJson(value: unknown, path: string, step: string, ancestors: readonly object[]): void {

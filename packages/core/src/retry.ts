@@ -8,7 +8,7 @@ export interface ResolvedRetryPolicy {
   readonly maxDelayMs: number;
 }
 
-/** What `retryAfter()` may ask for at most: ten years. A larger number would fit into no database. Unit: ms. */
+/** What a step may wait at most, whatever its policy says or `retryAfter()` asks for: ten years. A larger number would fit into no database. Unit: ms. */
 const LONGEST_WAIT_MS = 10 * 365 * 86_400_000;
 
 const DEFAULTS: ResolvedRetryPolicy = { maxAttempts: Number.POSITIVE_INFINITY, minDelayMs: 1_000, maxDelayMs: 3_600_000 };
@@ -24,8 +24,8 @@ export function resolveRetryPolicy(ofStep: RetryPolicy | undefined, ofApp: Retry
 
 /** Delay after failed attempt number `attempt` (from 1): doubles, capped, with up to 10 % jitter on top. Unit: ms. */
 export function backoffMs(policy: ResolvedRetryPolicy, attempt: number, random: () => number = Math.random): number {
-  // 2 ** 1024 is Infinity, which the cap turns into maxDelayMs.
-  const base = Math.min(policy.minDelayMs * 2 ** (attempt - 1), policy.maxDelayMs);
+  // 2 ** 1024 is Infinity, and no time at all would be doubled to NaN.
+  const base = Math.min(policy.minDelayMs * 2 ** Math.min(attempt - 1, 1_000), policy.maxDelayMs);
   return Math.round(base * (1 + random() / 10));
 }
 
@@ -35,6 +35,8 @@ export function backoffMs(policy: ResolvedRetryPolicy, attempt: number, random: 
  */
 export function nextAttemptInMs(policy: ResolvedRetryPolicy, attempt: number, error: unknown): number | undefined {
   if (SteppingError.is(error, 'STEP_PERMANENT') || attempt >= policy.maxAttempts) return undefined;
-  if (SteppingError.is(error, 'STEP_RETRY_AFTER')) return Math.min(Math.max(0, Number(error.details.delayMs) || 0), LONGEST_WAIT_MS);
-  return backoffMs(policy, attempt);
+  const delayMs = SteppingError.is(error, 'STEP_RETRY_AFTER')
+    ? Math.max(0, Number(error.details.delayMs) || 0)
+    : backoffMs(policy, attempt);
+  return Math.min(delayMs, LONGEST_WAIT_MS);
 }
