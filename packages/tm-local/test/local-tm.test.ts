@@ -319,8 +319,10 @@ describe('start() on a store that fails', () => {
 
   it('leaves no doubt about a prepare that was not heard: its barrier is out again, so nothing of the job will run', async () => {
     const lost = new Error('connection lost');
+    let sent = 0;
     const { stepping, step, db } = await onStore({
       create: async (store, jobs) => {
+        sent++;
         await store.create(jobs);
         throw lost;
       },
@@ -333,6 +335,7 @@ describe('start() on a store that fails', () => {
       message: expect.stringContaining('will not run'),
     });
     expect(await stepping.jobs.find('g')).toMatchObject({ status: 'rolled-back' });
+    expect(sent).toBe(1);
   });
 });
 

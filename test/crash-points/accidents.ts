@@ -1,0 +1,42 @@
+/** What can happen to a call. "Not heard": the caller gets the error of a broken connection. */
+export const ACCIDENTS = [
+  /** The process is gone before it made the call; its connections are closed. */
+  'crash before',
+  /** The process is gone after the call was done, before it heard of that. */
+  'crash after',
+  /** Done, but not heard. */
+  'answer lost',
+  /** Not done, and not heard. */
+  'not done',
+  /** Not heard, and done when others have begun to recover. */
+  'lands during recovery',
+  /** Not heard, and done when all is over. */
+  'lands at the end',
+  /** The whole process stops in front of the call for longer than its lease, and goes on. */
+  'sleeps',
+  /** The same, until its job has been purged. */
+  'sleeps past the purge',
+] as const;
+
+export type AccidentKind = (typeof ACCIDENTS)[number];
+
+/** An accident of one run: at the n-th call (from 1) of a kind. */
+export interface Accident {
+  readonly kind: AccidentKind;
+  readonly call: string;
+  readonly nth: number;
+}
+
+export function describeAccident({ kind, call, nth }: Accident): string {
+  return `${kind} @ ${call} #${nth}`;
+}
+
+/** What a caller gets when a connection breaks: an error that no database has sent. */
+export class ConnectionLost extends Error {
+  override readonly name = 'ConnectionLost';
+}
+
+/** Nothing that a dead process still does is heard by a database. It rejects, so that what it holds inside this Node process (a turn) is let go. */
+export class ProcessDied extends Error {
+  override readonly name = 'ProcessDied';
+}

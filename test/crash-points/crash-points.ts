@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { afterAll, beforeAll, describe, it } from '@jest/globals';
+import { ACCIDENTS, type Accident, type AccidentKind, describeAccident } from './accidents.js';
+import { callsToCover } from './boundaries.js';
+import type { OpenDatabase } from './databases.js';
+import { Lane } from './lane.js';
+import { type Path, SCENARIOS, type Scenario } from './scenarios.js';
+
+/** Databases of a world: where the jobs are, and the business transactions (undefined: in the same). */
+export interface Databases {
+  readonly name: string;
+  readonly store: OpenDatabase;
+  readonly business?: OpenDatabase;
+  /** Calls of a business transaction may be done by a server after its client was gone. */
+  readonly server: boolean;
+}
+
+/** Runs that go on at the same time, each on databases of its own. */
+const LANES = 4;
+/** Runs one point of the enumeration: `STEPPING_CRASH_POINT='purge: crash after @ store.startPurge #1'`. */
+// biome-ignore lint/suspicious/noUndeclaredEnvVars: tests are not run by turbo
+const ONLY = process.env.STEPPING_CRASH_POINT;
+const SCENARIO_TIMEOUT_MS = 120_000;
+
+/** Every scenario with every accident at every call, on these databases. */
+export function describeCrashPoints(databases: Databases): void {
+  const path: Path = databases.business ? 'two-phase' : 'enlisted';
+  const scenarios = SCENARIOS.filter(({ calls, rowLocks }) => calls[path] && (databases.server || !rowLocks));
+
+  describe(`crash points on ${databases.name}`, () => {
+    let lanes: Lane[] = [];
+
+    beforeAll(async () => {
+      for (let i = 0; i < LANES; i++) lanes.push(await Lane.open(databases.store, databases.business));
+    }, SCENARIO_TIMEOUT_MS);
+
+    afterAll(async () => {
+      await Promise.all(lanes.map((lane) => lane.close()));
+      lanes = [];
+    }, SCENARIO_TIMEOUT_MS);
+
+    it.each(scenarios.map((scenario) => [scenario.name, scenario] as const))(
+      '%s',
+      async (_, scenario) => {
+        const calls = scenario.calls[path] ?? [];
+        const recorded = (await lanes[0]?.run(scenario, undefined)) ?? [];
+        assert.deepEqual(
+          withoutPolls(recorded, calls),
+          calls,
+          'Calls across a boundary that the scenario does not list, or in another order',
+        );
+        const points = pointsOf(calls, path, databases).filter((point) => !ONLY || ONLY === nameOf(scenario, point));
+        const failures = await runAll(lanes, scenario, points);
+        assert.deepEqual(failures, [], `${failures.length} of ${points.length} points`);
+      },
+      SCENARIO_TIMEOUT_MS,
+    );
+  });
+}
+
+/** That each boundary call is made by some scenario: a call without one would have no accident. */
+export function itCoversEveryCall(): void {
+  it('has a scenario for every call across a boundary', () => {
+    const covered = new Set(SCENARIOS.flatMap(({ calls }) => Object.values(calls).flat()));
+    assert.deepEqual(
+      callsToCover().filter((call) => !covered.has(call)),
+      [],
+    );
+  });
+}
+
+function nameOf({ name }: Scenario, accident: Accident): string {
+  return `${name}: ${describeAccident(accident)}`;
+}
+
+/** A lease is renewed, and a job claimed again, when time says so: those that the scenario does not list are left out. */
+function withoutPolls(recorded: readonly string[], listed: readonly string[]): string[] {
+  return recorded.filter((call, i) => {
+    if (call === 'store.extend') return listed.includes(call) && recorded.indexOf(call) === i;
+    return listed.includes(call) || call !== 'store.claimDue';
+  });
+}
+
+function pointsOf(calls: readonly string[], path: Path, { server }: Databases): Accident[] {
+  const counts = new Map<string, number>();
+  return calls.flatMap((call) => {
+    const nth = (counts.get(call) ?? 0) + 1;
+    counts.set(call, nth);
+    return ACCIDENTS.filter((kind) => canHappen(kind, call, path, server)).map((kind) => ({ kind, call, nth }));
+  });
+}
+
+function canHappen(kind: AccidentKind, call: string, path: Path, server: boolean): boolean {
+  // Statements in a transaction end with its connection; only its COMMIT is of consequence later. A step is no call to a server.
+  const ofTransaction = /^(transaction|enlisted|user)\./.test(call);
+  if (kind.startsWith('lands')) return ofTransaction ? server && call.endsWith('.commit') : !call.startsWith('step.');
+  // R9 looks at the clock instead, which a test cannot put forward; and whoever purges gives up a row after a minute.
+  if (kind === 'sleeps past the purge') return path === 'two-phase' && !/Purge|purge/.test(call);
+  return true;
+}
+
+/** One failure a point, with what is needed to see it again. */
+async function runAll(lanes: readonly Lane[], scenario: Scenario, points: readonly Accident[]): Promise<string[]> {
+  const failures: string[] = [];
+  const open = [...points];
+  await Promise.all(
+    lanes.map(async (lane) => {
+      for (let point = open.shift(); point; point = open.shift()) {
+        try {
+          await lane.run(scenario, point);
+        } catch (error) {
+          failures.push(`STEPPING_CRASH_POINT='${nameOf(scenario, point)}': ${(error as Error).message}`);
+        }
+      }
+    }),
+  );
+  return failures;
+}

@@ -1,0 +1,108 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { postgresDatabase } from '@stepping/test-services';
+import { DataSource, type QueryRunner } from 'typeorm';
+
+/** One real database, which several "processes" open. */
+export interface Database {
+  /** A DataSource of one process, connected. */
+  open(processName: string): Promise<DataSource>;
+  /** The operating system closes all connections of a process. */
+  cut(processName: string, dataSource: DataSource): Promise<void>;
+  /** A statement of the harness itself; `?` are its values. */
+  run(sql: string, values?: readonly unknown[]): Promise<any[]>;
+  /** SQL of a time in a job's row. */
+  readonly now: string;
+  readonly longAgo: string;
+  readonly canLandLate: boolean;
+  /** The connection of a transaction breaks. What is given back can still commit it, or end it as the server does when it notices. */
+  breakConnection(runner: QueryRunner): Broken;
+  close(): Promise<void>;
+}
+
+/** A transaction whose connection its owner has lost. */
+export interface Broken {
+  commit(): Promise<void>;
+  end(): Promise<void>;
+}
+
+/** A kind of database. A further one is one more of these, and a line in `worlds.ts`. */
+export type OpenDatabase = (label: string) => Promise<Database>;
+
+const folder = mkdtempSync(join(tmpdir(), 'stepping-crash-points-'));
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+
+export const sqlite: OpenDatabase = async (label) => {
+  const file = join(folder, `${label}.sqlite`);
+  // No busy wait: it would block the event loop of him who has the lock.
+  const connect = () => new DataSource({ type: 'better-sqlite3', database: file, enableWAL: true, timeout: 0 }).initialize();
+  const own = await connect();
+  const run: Database['run'] = async (sql, values = []) => {
+    for (const giveUpAt = performance.now() + 500; ; await new Promise((resolve) => setTimeout(resolve, 5))) {
+      try {
+        return await own.query(sql, [...values]);
+      } catch (error) {
+        if (!/^SQLITE_BUSY/.test((error as any).driverError?.code) || performance.now() > giveUpAt) throw error;
+      }
+    }
+  };
+  return {
+    open: connect,
+    async cut(_, dataSource) {
+      const connection = (dataSource.driver as any).databaseConnection;
+      if (connection.inTransaction) connection.exec('rollback');
+    },
+    run,
+    now: "cast(unixepoch('subsec') * 1000 as integer)",
+    longAgo: '0',
+    // The file is written by the process itself: what it does not do while it lives is not done later.
+    canLandLate: false,
+    breakConnection: (runner) => {
+      const connection = (runner.dataSource.driver as any).databaseConnection;
+      const end = async () => {
+        if (connection.inTransaction) connection.exec('rollback');
+        Object.assign(runner, { isTransactionActive: false, transactionDepth: 0 });
+      };
+      return { end, commit: end };
+    },
+    close: () => own.destroy(),
+  };
+};
+
+export const postgres: OpenDatabase = async (label) => {
+  const url = await postgresDatabase(label.replaceAll('-', '_'));
+  const connect = (applicationName: string) =>
+    new DataSource({ type: 'postgres', url, applicationName, poolSize: 4, poolErrorHandler: () => {} }).initialize();
+  const own = await connect('harness');
+  const run: Database['run'] = (sql, values = []) => {
+    let n = 0;
+    return own.query(
+      sql.replaceAll('?', () => `$${++n}`),
+      [...values],
+    );
+  };
+  return {
+    open: connect,
+    async cut(processName) {
+      await run('select pg_terminate_backend(pid) from pg_stat_activity where application_name = ? and pid <> pg_backend_pid()', [
+        processName,
+      ]);
+    },
+    run,
+    now: 'clock_timestamp()',
+    longAgo: "timestamptz '2000-01-01'",
+    canLandLate: true,
+    breakConnection: (runner) => {
+      // The runner believes that its connection is gone; the server does not know it yet.
+      const internals = runner as any;
+      const { databaseConnection: client, releaseCallback } = internals;
+      Object.assign(internals, { isReleased: true, releaseCallback: undefined });
+      const { connectedQueryRunners } = internals.driver;
+      connectedQueryRunners.splice(connectedQueryRunners.indexOf(runner), 1);
+      const end = async () => releaseCallback(new Error('The connection broke'));
+      return { end, commit: () => client.query('COMMIT').finally(end) };
+    },
+    close: () => own.destroy(),
+  };
+};

@@ -1,0 +1,336 @@
+import { createStepping, DbProviders, type DbTransaction, defineStep, type Stepping, type SteppingPlugin, unchecked } from '@stepping/core';
+import { typeormDb } from '@stepping/db-typeorm';
+import { localTm, Store, type StorePlugin, type TransactionStore } from '@stepping/tm-local';
+import { hostedProcessor } from '@stepping/tm-local-hosted-processor';
+import { typeormStore } from '@stepping/tm-local-typeorm';
+import type { DataSource, QueryRunner } from 'typeorm';
+import { type Accident, ConnectionLost, ProcessDied } from './accidents.js';
+import { ENLISTED, type Passage, PROVIDER, STORE, TRANSACTION, throughBoundary, UNHEARD } from './boundaries.js';
+import type { Database } from './databases.js';
+
+/** Long: when a lease is over, or a prepared job is asked about, is what the harness says (`due_at`). Unit: ms. */
+const NEVER_MS = 3_000_000;
+export const LEASE_MS = 60_000;
+export const SHORT_LEASE_MS = 600;
+
+/** What steps leave behind, in the order in which it happened. */
+export interface Trace {
+  readonly what: 'begins' | 'ends' | 'cancelled';
+  readonly start: string;
+  readonly step: string;
+}
+
+const POLLS = new Set(['store.nextDueInMs', 'store.claimDue']);
+const OF_NO_GID = new Set(['store.list', 'store.startPurge']);
+
+/** What a run gives to its processes. */
+export interface World {
+  readonly gid: string;
+  readonly store: Database;
+  readonly business: Database;
+  readonly trace: Trace[];
+  /** How a step behaves in this run, beyond leaving its trace. */
+  behaviour(step: string, signal: AbortSignal): Promise<void>;
+}
+
+/** `once` has one attempt. */
+export const STEPS = ['one', 'two', 'once'] as const;
+export type StepName = (typeof STEPS)[number];
+
+/** An app in this Node process that can die, or sleep, at any call across a boundary, as a process of its own would. */
+export class Process {
+  readonly name: string;
+  readonly steps: Record<StepName, ReturnType<typeof aStep>>;
+  readonly #world: () => World;
+  /** Calls of this run, in order. */
+  calls: string[] = [];
+  accident: Accident | undefined;
+  /** The accident has happened. */
+  happened = false;
+  dead = false;
+  asleep = false;
+  /** A processor that claims nothing is one that is not there yet. */
+  claims = false;
+  /** What lands later. */
+  late: (() => Promise<unknown>) | undefined;
+  onLate = () => {};
+  death: Promise<void> = Promise.resolve();
+  running = 0;
+  stepping!: Stepping;
+  dataSource!: DataSource;
+  store!: TransactionStore;
+  #storeDataSource!: DataSource;
+  #counts = new Map<string, number>();
+  #awake: Promise<void> = Promise.resolve();
+  #wake = () => {};
+
+  constructor(name: string, world: () => World) {
+    this.name = name;
+    this.#world = world;
+    this.steps = { one: aStep('one', this), two: aStep('two', this), once: aStep('once', this) };
+  }
+
+  static async start(
+    name: string,
+    databases: { store: Database; business: Database },
+    world: () => World,
+    leaseMs = LEASE_MS,
+  ): Promise<Process> {
+    const process = new Process(name, world);
+    process.dataSource = await databases.business.open(name);
+    process.#storeDataSource = databases.store === databases.business ? process.dataSource : await databases.store.open(name);
+    const stepping = createStepping({
+      steps: Object.values(process.steps),
+      tm: localTm({
+        store: process.#storeThroughBoundary(typeormStore({ dataSource: process.#storeDataSource }), databases.business),
+        processor: hostedProcessor({ maxPollMs: 50, concurrency: 4 }),
+        leaseMs,
+        prepareTimeoutMs: NEVER_MS,
+      }),
+      use: [process.#databaseThroughBoundary(typeormDb({ dataSource: process.dataSource }))],
+      logger: silent,
+    });
+    await stepping.start();
+    process.stepping = throughCreateJob(stepping, (transaction) => process.transaction(transaction, databases.business));
+    return process;
+  }
+
+  /** Forgets the run before. */
+  reset(accident: Accident | undefined): void {
+    this.calls = [];
+    this.#counts = new Map();
+    this.accident = accident;
+    this.happened = false;
+    this.late = undefined;
+    this.claims = false;
+  }
+
+  /** Every call across a boundary comes by here. */
+  readonly pass: Passage = async (call, real, args) => {
+    await this.#awake;
+    if (this.dead) throw new ProcessDied();
+    if (!this.claims && POLLS.has(call)) return (call === 'store.claimDue' ? [] : new Map()) as never;
+    if (!(await this.#isOfThisRun(call, args))) return real();
+    return this.#meet(call, real, async () => {
+      if (call in UNHEARD) return UNHEARD[call] as never;
+      throw new ConnectionLost(`The connection broke at ${call}`);
+    });
+  };
+
+  /** A call in the user's own code. */
+  async own<R>(call: string, real: () => Promise<R>, lost: (how: 'done' | 'not done') => Promise<R>): Promise<R> {
+    await this.#awake;
+    if (this.dead) throw new ProcessDied();
+    return this.#meet(call, real, lost);
+  }
+
+  async #meet<R>(call: string, real: () => Promise<R>, lost: (how: 'done' | 'not done') => Promise<R>): Promise<R> {
+    const nth = (this.#counts.get(call) ?? 0) + 1;
+    this.#counts.set(call, nth);
+    this.calls.push(call);
+    const { accident } = this;
+    if (this.happened || accident?.call !== call || accident.nth !== nth) {
+      const result = await real();
+      await this.#awake;
+      if (this.dead) throw new ProcessDied();
+      return result;
+    }
+    this.happened = true;
+    switch (accident.kind) {
+      case 'crash before':
+        return this.die();
+      case 'crash after':
+        await real().catch(() => {});
+        return this.die();
+      case 'answer lost':
+        await real();
+        return lost('done');
+      case 'not done':
+        return lost('not done');
+      case 'lands during recovery':
+      case 'lands at the end':
+        this.late = real;
+        this.onLate();
+        return lost('not done');
+      case 'sleeps':
+      case 'sleeps past the purge':
+        this.sleep();
+        await this.#awake;
+        return real();
+    }
+  }
+
+  async die(): Promise<never> {
+    this.dead = true;
+    const { store, business } = this.#world();
+    this.death = (async () => {
+      await business.cut(this.name, this.dataSource);
+      if (store !== business) await store.cut(this.name, this.#storeDataSource);
+    })();
+    await this.death;
+    throw new ProcessDied();
+  }
+
+  sleep(): void {
+    this.asleep = true;
+    this.#awake = new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  wake(): void {
+    this.asleep = false;
+    this.#wake();
+  }
+
+  async stop(): Promise<void> {
+    this.wake();
+    await this.stepping.stop({ drainTimeoutMs: 0 }).catch(() => {});
+    for (const dataSource of new Set([this.dataSource, this.#storeDataSource])) {
+      if (dataSource.isInitialized) await dataSource.destroy().catch(() => {});
+    }
+  }
+
+  /** One step: leaves its trace, then does what the run says. */
+  async run(step: StepName, start: string, signal: AbortSignal): Promise<void> {
+    this.running++;
+    try {
+      const { trace, behaviour } = this.#world();
+      await this.own(
+        `step.${step}`,
+        async () => {
+          trace.push({ what: 'begins', start, step });
+          await behaviour(step, signal);
+          if (this.dead) throw new ProcessDied();
+          trace.push({ what: 'ends', start, step });
+        },
+        async () => {
+          throw new Error(`Step ${step} has an accident`);
+        },
+      );
+    } finally {
+      this.running--;
+    }
+  }
+
+  /** The user's open transaction, as core sees it. */
+  transaction(inner: DbTransaction, business: Database): DbTransaction {
+    const runner = inner.native.handle as QueryRunner;
+    return throughBoundary('transaction', inner, TRANSACTION, (call, real) => this.#onConnection(call, real, runner, business));
+  }
+
+  /** A call on the connection of a transaction: when it is not heard, the connection is gone, and with it the transaction. */
+  async #onConnection<R>(call: string, real: () => Promise<R>, runner: QueryRunner, business: Database): Promise<R> {
+    const isCommit = call.endsWith('.commit');
+    const lands = this.accident?.kind.startsWith('lands') && isCommit;
+    return this.own(call, real, async (how) => {
+      // SQLite has no connection to lose: a statement fails, and the transaction stays. A failed COMMIT is rolled back by the transaction itself.
+      if (business.canLandLate || (isCommit && how === 'not done')) {
+        const broken = business.breakConnection(runner);
+        if (lands) this.late = () => broken.commit();
+        else await broken.end();
+      }
+      throw new ConnectionLost(`The connection broke at ${call}`);
+    });
+  }
+
+  /** The user's own COMMIT or ROLLBACK. */
+  byHand<R>(call: string, real: () => Promise<R>, runner: QueryRunner): Promise<R> {
+    return this.#onConnection(call, real, runner, this.#world().business);
+  }
+
+  /** Not of a run before, that is not quite over yet; and no claim that finds nothing. */
+  async #isOfThisRun(call: string, args: readonly unknown[]): Promise<boolean> {
+    if (call === 'store.nextDueInMs') return false;
+    if (call === 'store.claimDue') {
+      const { queue } = args[0] as { queue: string };
+      const dueInMs = (await this.store.nextDueInMs([queue])).get(queue);
+      return dueInMs !== undefined && dueInMs <= 0;
+    }
+    return OF_NO_GID.has(call) || JSON.stringify(args).includes(this.#world().gid);
+  }
+
+  #storeThroughBoundary(inner: StorePlugin, business: Database): StorePlugin {
+    return {
+      ...inner,
+      register: (registry) =>
+        inner.register?.({
+          provide: (injectable, factory) =>
+            registry.provide(injectable, (r) => {
+              const made = factory(r);
+              if ((injectable as unknown) !== Store) return made;
+              this.store = made as TransactionStore;
+              return this.#wrapStore(this.store, business) as never;
+            }),
+        }),
+    };
+  }
+
+  #wrapStore(store: TransactionStore, business: Database): TransactionStore {
+    const wrapped = throughBoundary('store', store, STORE, this.pass);
+    return new Proxy(wrapped, {
+      get: (target, member) => {
+        if (member !== 'enlist') return target[member as keyof TransactionStore];
+        return (native: Parameters<NonNullable<TransactionStore['enlist']>>[0]) => {
+          const enlisted = store.enlist?.(native);
+          return (
+            enlisted &&
+            throughBoundary('enlisted', enlisted, ENLISTED, (call, real) =>
+              this.#onConnection(call, real, native.handle as QueryRunner, business),
+            )
+          );
+        };
+      },
+    });
+  }
+
+  #databaseThroughBoundary(inner: SteppingPlugin): SteppingPlugin {
+    const wrapped = new WeakMap<object, DbProviders>();
+    const resolver = (r: Parameters<NonNullable<SteppingPlugin['start']>>[0]) => ({
+      resolve: (injectable: any): any => {
+        const made = r.resolve<any>(injectable);
+        if (injectable !== (DbProviders as unknown)) return made;
+        const known =
+          wrapped.get(made) ??
+          ({
+            add: (provider) => made.add(throughBoundary('db', provider, PROVIDER, this.pass, { beyond: true })),
+            find: (ref) => made.find(ref),
+            all: () => made.all(),
+          } satisfies DbProviders);
+        wrapped.set(made, known);
+        return known;
+      },
+    });
+    return {
+      ...inner,
+      start: (r) => inner.start?.(resolver(r)),
+      migrate: (r, options) => inner.migrate?.(resolver(r), options),
+      stop: (r, options) => inner.stop?.(resolver(r), options),
+    };
+  }
+}
+
+function aStep<N extends StepName>(name: N, process: Process) {
+  return defineStep({
+    name,
+    args: unchecked<{ start: string }>(),
+    retry: { minDelayMs: 1, maxDelayMs: 5, ...(name === 'once' ? { maxAttempts: 1 } : {}) },
+    run: ({ args, signal }) => process.run(name, args.start, signal),
+  });
+}
+
+/** The app, with every transaction that a job is tied to going through the boundary: also those that `inTransaction` opens. */
+function throughCreateJob(stepping: Stepping, wrap: (transaction: DbTransaction) => DbTransaction): Stepping {
+  return new Proxy(stepping, {
+    get(target, member) {
+      const value = Reflect.get(target, member, target) as unknown;
+      if (typeof value !== 'function') return value;
+      if (member !== 'createJob') return value.bind(target);
+      return (options: { transaction?: DbTransaction } = {}) =>
+        target.createJob({ ...options, ...(options.transaction ? { transaction: wrap(options.transaction) } : {}) });
+    },
+  });
+}
+
+const nothing = () => {};
+const silent = { trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing };
