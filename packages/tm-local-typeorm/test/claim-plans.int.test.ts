@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { testService } from '@stepping/test-services';
 import type { TransactionStore } from '@stepping/tm-local';
-import type { QuotedName } from '@stepping/typeorm';
+import { type QuotedName, quoteName } from '@stepping/typeorm';
 import { DataSource } from 'typeorm';
+import { mysqlStatements } from '../src/mysql/mysql-statements.js';
 import { type PostgresStatements, postgresStatements } from '../src/postgres/postgres-statements.js';
 import { sqliteStatements } from '../src/sqlite/sqlite-statements.js';
 import { aClaim, aJob, openStore } from './a-store.js';
@@ -16,6 +17,7 @@ const MILLION = 1_000_000;
 const JOBS = '"stepping_job"' as QuotedName;
 const BUILD_TIMEOUT_MS = 180_000;
 const postgres = await testService('postgres');
+const mysqls = [await testService('mariadb'), await testService('mysql')];
 
 postgres.describe('claims on PostgreSQL', () => {
   const sql = postgresStatements(JOBS);
@@ -152,6 +154,97 @@ postgres.describe('claims on PostgreSQL', () => {
     expect(plan.pages).toBeLessThan(3_000);
   });
 });
+
+for (const service of mysqls) {
+  service.describe(`claims on ${service.name}`, () => {
+    const sql = mysqlStatements(quoteName('mysql', 'stepping_job'), quoteName('mysql', 'stepping_job_due'));
+    let dataSource: DataSource;
+    let store: TransactionStore;
+
+    beforeAll(async () => {
+      dataSource = await new DataSource({ type: 'mariadb', url: await service.database(), dateStrings: true }).initialize();
+      store = openStore({ dataSource });
+      await store.start();
+    });
+
+    afterAll(async () => {
+      await store.stop();
+      await dataSource.destroy();
+    });
+
+    /** How many rows and entries the server reads for a statement, which is undone. */
+    const readsOf = async (statement: string, values: readonly unknown[]): Promise<number> => {
+      const runner = dataSource.createQueryRunner();
+      try {
+        await runner.query('set transaction isolation level read committed');
+        await runner.query('begin');
+        const count = async (): Promise<number> => {
+          const rows: { Value: string }[] = await runner.query(`show session status like 'Handler_read%'`);
+          return rows.reduce((sum, { Value }) => sum + Number(Value), 0);
+        };
+        const before = await count();
+        const overhead = (await count()) - before;
+        const began = await count();
+        await runner.query(statement, [...values]);
+        return (await count()) - began - overhead;
+      } finally {
+        await runner.query('rollback');
+        await runner.release();
+      }
+    };
+
+    const looksAreCheap = async () => {
+      for (const [statement, values] of [
+        [sql.selectDue, ['default', 100]],
+        [sql.selectDueFrom, ['default', '2020-01-01', 100]],
+        [sql.peekDue, ['default', '2100-01-01']],
+        [sql.selectNextDue(2), ['default', 'default', 'other', 'other']],
+        [sql.claimJobs, [10_000, Array.from({ length: 100 }, (_, i) => `due-${i}`)]],
+      ] as const) {
+        const reads = await readsOf(statement, values);
+        expect({ statement, reads, few: reads < 500 }).toEqual({ statement, reads, few: true });
+      }
+    };
+
+    /** In one statement, into an empty table: the server then builds the indexes at the end, and writes no undo for each row. */
+    const fill = async () => {
+      const digit = `(select 0 d ${Array.from({ length: 9 }, (_, i) => `union all select ${i + 1}`).join(' ')})`;
+      const million = ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => `${digit} ${name}`).join(' straight_join ');
+      const rows = (gid: string, dueAt: string, finishedAt: string, status: number, queue: string) =>
+        `select concat('${gid}-', a.d, b.d, c.d, d.d, e.d, f.d), 1, ${dueAt}, utc_timestamp(6), ${finishedAt}, 0, 1, ${status}, 0, 'i', '${queue}', '{"v":1,"steps":[]}' from ${million}`;
+      const runner = dataSource.createQueryRunner();
+      await runner.query('set session unique_checks = 0, foreign_key_checks = 0');
+      await runner.query(`
+        insert into stepping_job (gid, lease, due_at, created_at, finished_at, step, attempt, status, held, instance, queue, steps)
+        ${rows('done', 'null', 'utc_timestamp(6)', 2, 'default')} union all ${rows('other', 'utc_timestamp(6) - interval 1 day', 'null', 1, 'other')}`);
+      await runner.query('set session unique_checks = default, foreign_key_checks = default');
+      await runner.release();
+    };
+
+    it(
+      'read no more than they take beside a million finished jobs and a million due ones of another queue, without statistics and with them',
+      async () => {
+        await fill();
+        await store.create(Array.from({ length: 1_000 }, (_, i) => aJob({ gid: `due-${i}` })));
+        await looksAreCheap();
+        await dataSource.query('analyze table stepping_job');
+        await looksAreCheap();
+        expect(await store.claimDue(aClaim({ limit: 100 }))).toHaveLength(100);
+      },
+      BUILD_TIMEOUT_MS,
+    );
+
+    it('begin where the last one ended, and what lies below is found all the same', async () => {
+      await dataSource.query('truncate stepping_job');
+      await store.create(['old', 'young'].map((gid) => aJob({ gid, queue: 'bounded' })));
+      await dataSource.query(`update stepping_job set due_at = due_at + interval 10 second where gid = 'old'`);
+      const claimed = async () => (await store.claimDue(aClaim({ queue: 'bounded' }))).map(({ gid }) => gid);
+      expect(await claimed()).toEqual(['young']);
+      await dataSource.query(`update stepping_job set due_at = utc_timestamp(6) - interval 1 hour where gid = 'old'`);
+      expect(await claimed()).toEqual(['old']); // an empty bounded claim is followed by a look at the whole
+    });
+  });
+}
 
 describe('claims on SQLite', () => {
   const sql = sqliteStatements(JOBS);

@@ -1,6 +1,6 @@
 import type { QuotedName } from '@stepping/typeorm';
 import { changeJobs } from '../sql/mysql/change-jobs.js';
-import { claimJobs, selectDue } from '../sql/mysql/claim-jobs.js';
+import { claimJobs, peekDue, selectDue, selectDueFrom } from '../sql/mysql/claim-jobs.js';
 import { deletePurged } from '../sql/mysql/delete-purged.js';
 import { extendLeases, findLeases } from '../sql/mysql/extend-leases.js';
 import { findOwnerNow, findOwners, lockOwners } from '../sql/mysql/find-owners.js';
@@ -31,6 +31,8 @@ export function mysqlStatements(table: QuotedName, dueIndex: QuotedName) {
     findLeases: findLeases(table),
     changeJobs: changeJobs(table),
     selectDue: selectDue(table, dueIndex),
+    selectDueFrom: selectDueFrom(table, dueIndex),
+    peekDue: peekDue(table, dueIndex),
     claimJobs: claimJobs(table),
     selectNextDue: (queues: number) => selectNextDue(table, dueIndex, queues),
     selectJob: selectJob(table),

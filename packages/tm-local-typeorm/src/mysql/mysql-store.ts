@@ -16,6 +16,7 @@ import type {
 import { isUniqueViolation, quoteName, schemaOf } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
 import { verdictByRow } from '../answers.js';
+import { type Claim, Claims } from '../claims.js';
 import { isOf, type NativeTransaction, queryRunnerOf } from '../enlistment.js';
 import { LaneBusy, leastBusy } from '../lane.js';
 import { orRefused } from '../refused.js';
@@ -42,6 +43,7 @@ interface Opened {
   readonly own: DataSource;
   readonly sql: MysqlStatements;
   readonly lanes: MysqlLanes;
+  readonly claims: Claims;
   close(): Promise<void>;
 }
 
@@ -57,7 +59,11 @@ export class MysqlStore extends ServerStore<Opened> implements TransactionStore 
     const table = jobTable(this.settings, this.settings.schema ?? schemaOf(own));
     const sql = mysqlStatements(table, quoteName('mysql', `${this.settings.tablePrefix}job_due`));
     const lanes = new MysqlLanes(own);
-    return { own, sql, lanes, close: () => lanes.close() };
+    const claims = new Claims({
+      claim: (claim, from) => lanes.claim.run((send) => claimDue(send, sql, claim, from)),
+      peek: async (queue, before) => (await lanes.look.run((send) => send.query(sql.peekDue, [queue, before]))).rows[0]?.[0],
+    });
+    return { own, sql, lanes, claims, close: () => lanes.close() };
   }
 
   async create(jobs: readonly CreateJob[]): Promise<readonly CreateAnswer[]> {
@@ -140,19 +146,8 @@ export class MysqlStore extends ServerStore<Opened> implements TransactionStore 
     });
   }
 
-  async claimDue({ queue, limit, leaseMs }: { queue: string; limit: number; leaseMs: number }): Promise<readonly ClaimedJob[]> {
-    const { lanes, sql } = this.opened;
-    return lanes.claim.run(async (send) => {
-      try {
-        const { rows } = await send.query(sql.selectDue, [queue, limit]);
-        if (rows.length === 0) await send.query('rollback');
-        else await send.query(`${sql.claimJobs}; commit`, [Math.round(leaseMs), rows.map(([gid]) => gid)]);
-        return rows.map(claimedJob);
-      } catch (error) {
-        await send.query('rollback').catch(() => {}); // the connection is given up, and with it the transaction
-        throw error;
-      }
-    });
+  async claimDue(claim: Claim): Promise<readonly ClaimedJob[]> {
+    return this.opened.claims.claimDue(claim);
   }
 
   async nextDueInMs(queues: readonly string[]): Promise<ReadonlyMap<string, number>> {
@@ -237,6 +232,21 @@ function gidsOf(entries: readonly { readonly gid: string }[]): ReadonlySet<strin
 
 function changeRow({ gid, to, held, dueInMs, queue, error }: Change): readonly (string | number | null)[] {
   return [gid, statusCode(to), Number(held), Math.round(dueInMs), queue ?? null, errorToText(error)];
+}
+
+/** Two trips: one that locks, one that claims and commits. */
+async function claimDue(send: MysqlSend, sql: MysqlStatements, { queue, limit, leaseMs }: Claim, from: string | undefined) {
+  try {
+    const { rows } = await (from === undefined
+      ? send.query(sql.selectDue, [queue, limit])
+      : send.query(sql.selectDueFrom, [queue, from, limit]));
+    if (rows.length === 0) await send.query('rollback');
+    else await send.query(`${sql.claimJobs}; commit`, [Math.round(leaseMs), rows.map(([gid]) => gid)]);
+    return { jobs: rows.map(claimedJob), latest: rows.at(-1)?.at(-1) };
+  } catch (error) {
+    await send.query('rollback').catch(() => {}); // the connection is given up, and with it the transaction
+    throw error;
+  }
 }
 
 async function inserted(send: MysqlSend, statement: string, values: Parameters<MysqlSend['execute']>[1]): Promise<boolean> {

@@ -16,6 +16,7 @@ import type {
 import { schemaOf } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
 import { verdictByRow } from '../answers.js';
+import { Claims } from '../claims.js';
 import { isOf, type NativeTransaction, queryRunnerOf } from '../enlistment.js';
 import { LaneBusy, leastBusy } from '../lane.js';
 import { orRefused } from '../refused.js';
@@ -25,13 +26,12 @@ import { countsByStatus, ROLLED_BACK, statusCode, statusMask } from '../status.j
 import { jobTable, type StoreSettings } from '../store-settings.js';
 import { dbFromText, dbsFromText, dbsToText, errorToText, firstLease, NO_STEPS } from '../stored-text.js';
 import { int2Array, int4Array, int8Array, textArray } from './binary-array.js';
-import { Claims } from './claims.js';
 import { createJobs, LOCK_TIMEOUT_MS, setLockTimeout } from './create-jobs.js';
 import { DueHints } from './due-hints.js';
 import { enlistedPostgresStore } from './enlisted-postgres-store.js';
 import type { PostgresRow, Send } from './postgres-lane.js';
 import { MAX_CONNECTIONS, PostgresLanes, RESOLVE_TIMEOUT_MS } from './postgres-lanes.js';
-import { foundRow, storedJob } from './postgres-rows.js';
+import { claimedJob, foundRow, storedJob } from './postgres-rows.js';
 import { type PostgresStatements, postgresStatements } from './postgres-statements.js';
 import { assertSamePostgres } from './same-postgres.js';
 
@@ -68,7 +68,16 @@ export class PostgresStore extends ServerStore<Opened> implements TransactionSto
   protected open(own: DataSource): Opened {
     const sql = postgresStatements(jobTable(this.settings, this.settings.schema ?? schemaOf(own)));
     const lanes = new PostgresLanes(own);
-    const claims = new Claims({ lane: lanes.claim, peekLane: lanes.look, sql });
+    const claims = new Claims({
+      async claim({ queue, limit, leaseMs }, from) {
+        const values = [queue, limit, Math.round(leaseMs)];
+        const rows = await (from === undefined
+          ? lanes.claim.query(sql.claimJobs, values)
+          : lanes.claim.query(sql.claimJobsFrom, [...values, from]));
+        return { jobs: rows.map(claimedJob), latest: rows[0]?.at(-1) ?? undefined };
+      },
+      peek: async (queue, before) => (await lanes.look.query(sql.peekDue, [queue, before]))[0]?.[0] ?? undefined,
+    });
     const hints = new DueHints(own, sql.table);
     const close = async () => {
       await hints.stop();

@@ -1,7 +1,19 @@
 import type { ClaimedJob } from '@stepping/tm-local';
-import type { PostgresLane } from './postgres-lane.js';
-import { claimedJob } from './postgres-rows.js';
-import type { PostgresStatements } from './postgres-statements.js';
+
+/** What a claim asks for. */
+export interface Claim {
+  readonly queue: string;
+  readonly limit: number;
+  readonly leaseMs: number;
+}
+
+/** How a database claims and looks. Times are texts: a Date would lose their microseconds. */
+export interface ClaimSource {
+  /** Claims what is due from a time on, or all of the queue; `latest`: the latest `due_at` of what it claimed. */
+  claim(claim: Claim, from: string | undefined): Promise<{ readonly jobs: readonly ClaimedJob[]; readonly latest: string | undefined }>;
+  /** The earliest time below `before` at which something is due, in one short read on another connection. */
+  peek(queue: string, before: string): Promise<string | undefined>;
+}
 
 /** Looks for rows below the bound take at most one part in so many of the time. */
 const PEEK_SHARE = 20;
@@ -10,7 +22,7 @@ const MIN_PEEK_INTERVAL_MS = 100;
 
 /** Where the claims of a queue begin. */
 interface Bound {
-  /** The latest `due_at` claimed last, as text: a Date would lose its microseconds. */
+  /** The latest `due_at` claimed last. */
   from: string | undefined;
   /** Counts how often a peek took it back; a claim sent before that must not move it on. */
   version: number;
@@ -24,45 +36,39 @@ interface Bound {
  * another connection; and before a claim comes back empty, it has looked at all of the queue.
  */
 export class Claims {
-  readonly #lane: PostgresLane;
-  readonly #peekLane: PostgresLane;
-  readonly #sql: PostgresStatements;
+  readonly #source: ClaimSource;
   readonly #bounds = new Map<string, Bound>();
 
-  constructor(deps: { lane: PostgresLane; peekLane: PostgresLane; sql: PostgresStatements }) {
-    this.#lane = deps.lane;
-    this.#peekLane = deps.peekLane;
-    this.#sql = deps.sql;
+  constructor(source: ClaimSource) {
+    this.#source = source;
   }
 
-  async claimDue({ queue, limit, leaseMs }: { queue: string; limit: number; leaseMs: number }): Promise<readonly ClaimedJob[]> {
-    const bound = this.#boundOf(queue);
-    const values = [queue, limit, Math.round(leaseMs)];
+  async claimDue(claim: Claim): Promise<readonly ClaimedJob[]> {
+    const bound = this.#boundOf(claim.queue);
     if (bound.from !== undefined) {
-      this.#peekNowAndThen(queue, bound);
-      const claimed = await this.#claim(bound, this.#sql.claimJobsFrom, [...values, bound.from]);
+      this.#peekNowAndThen(claim.queue, bound);
+      const claimed = await this.#claim(claim, bound, bound.from);
       if (claimed.length > 0) return claimed;
     }
-    return this.#claim(bound, this.#sql.claimJobs, values);
+    return this.#claim(claim, bound, undefined);
   }
 
-  async #claim(bound: Bound, statement: PostgresStatements['claimJobs'], values: readonly unknown[]): Promise<readonly ClaimedJob[]> {
+  async #claim(claim: Claim, bound: Bound, from: string | undefined): Promise<readonly ClaimedJob[]> {
     const { version } = bound;
-    const rows = await this.#lane.query(statement, values);
-    const latest = rows[0]?.at(-1);
-    if (latest && version === bound.version) bound.from = latest;
-    return rows.map(claimedJob);
+    const { jobs, latest } = await this.#source.claim(claim, from);
+    if (latest !== undefined && version === bound.version) bound.from = latest;
+    return jobs;
   }
 
   #peekNowAndThen(queue: string, bound: Bound): void {
     const began = performance.now();
     if (began < bound.nextPeekAt || bound.from === undefined) return;
     bound.nextPeekAt = Number.POSITIVE_INFINITY;
-    this.#peekLane
-      .query(this.#sql.peekDue, [queue, bound.from])
-      .then(([older]) => {
+    this.#source
+      .peek(queue, bound.from)
+      .then((older) => {
         if (older === undefined) return;
-        bound.from = older[0] ?? undefined;
+        bound.from = older;
         bound.version++;
       })
       .catch(() => {}) // the next one, or an empty claim, will find it
