@@ -36,7 +36,8 @@ const SETTINGS = `sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zo
 
 /** For getting a connection of the pool. Unit: ms. */
 const CONNECT_TIMEOUT_MS = 5_000;
-const prepared = new WeakSet<MysqlConnection>();
+/** What each connection was told last: one of the pool serves works with different timeouts. */
+const settingsOf = new WeakMap<MysqlConnection, string>();
 
 /** How a connection of our own is set up. */
 export interface MysqlSettings {
@@ -67,8 +68,9 @@ export async function withMysqlConnection<R>(
   const connection = await connectInTime(runner);
   const send: MysqlSend = (sql, values = []) => sendMysql(connection, { sql, values, timeout: timeoutMs });
   const setUpAndWork = async () => {
-    if (!prepared.has(connection)) await send(mysqlSettings({ lockTimeoutMs, statementTimeoutMs: timeoutMs }));
-    prepared.add(connection);
+    const settings = mysqlSettings({ lockTimeoutMs, statementTimeoutMs: timeoutMs });
+    if (settingsOf.get(connection) !== settings) await send(settings);
+    settingsOf.set(connection, settings);
     return work(send);
   };
   return usedOnce(runner, setUpAndWork, () => send('rollback'));

@@ -285,6 +285,15 @@ for (const service of mysqls) {
       expect(originOf(ours)).toBe(users);
     });
 
+    it('gives each work its own timeouts on one connection', async () => {
+      const ours = await own(await mysqlOn(service));
+      const seconds = (lockTimeoutMs: number) =>
+        withMysqlConnection(ours, { lockTimeoutMs, timeoutMs: 10_000 }, async (send) =>
+          Number((await send('select @@innodb_lock_wait_timeout as s')).rows[0].s),
+        );
+      expect([await seconds(60_000), await seconds(1_500), await seconds(60_000)]).toEqual([60, 2, 60]);
+    });
+
     it('connects to the primary where there are replicas', async () => {
       const users = new DataSource({
         type: 'mariadb',
