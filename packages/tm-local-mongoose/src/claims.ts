@@ -45,15 +45,7 @@ export class Claims {
   async #look(queue: string, limit: number): Promise<readonly Head[]> {
     // The date is a literal: it bounds the index. What is due, the server's time says.
     const heads = await this.#jobs
-      .aggregate<Head>(
-        [
-          { $match: { queue, due_at: { $lte: this.#clock.soon() } } },
-          { $sort: { due_at: 1 } },
-          { $limit: limit },
-          { $project: { due_at: 1, now: '$$NOW' } },
-        ],
-        { hint: DUE_INDEX, batchSize: limit + 1 },
-      )
+      .aggregate<Head>(dueHeads(queue, this.#clock.soon(), limit), { hint: DUE_INDEX, batchSize: limit + 1 })
       .toArray();
     const now = heads[0]?.now;
     if (now === undefined) return [];
@@ -84,6 +76,28 @@ export class Claims {
       .toArray();
     return jobs.map(({ now, ...job }) => claimedJob(job, now));
   }
+}
+
+/** Gids of a queue in the order of `due_at`, with the server's time. For the index that is the hint. */
+export function dueHeads(queue: string, until: Date, limit: number): mongo.Document[] {
+  return [
+    { $match: { queue, due_at: { $lte: until } } },
+    { $sort: { due_at: 1 } },
+    { $limit: limit },
+    { $project: { due_at: 1, now: '$$NOW' } },
+  ];
+}
+
+/** The first of each queue, due or not, in one statement that reads one key a queue. */
+export function nextDue(collection: string, queues: readonly [string, ...string[]]): mongo.Document[] {
+  const first = (queue: string): mongo.Document[] => [
+    { $match: { queue, due_at: { $exists: true } } },
+    { $sort: { due_at: 1 } },
+    { $limit: 1 },
+    { $project: { queue: 1, due_at: 1, now: '$$NOW' } },
+  ];
+  const [one, ...others] = queues;
+  return [...first(one), ...others.map((queue) => ({ $unionWith: { coll: collection, pipeline: first(queue) } }))];
 }
 
 function claimed(leaseMs: number, token: string): mongo.Document {

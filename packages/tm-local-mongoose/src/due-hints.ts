@@ -3,7 +3,7 @@ import type { mongo } from 'mongoose';
 import type { JobCollection, JobDocument } from './job-document.js';
 import { FROM_MAJORITY } from './own-client.js';
 
-/** Between two hints. Unit: ms. */
+/** Jobs that come together are one hint. Unit: ms. */
 const MIN_INTERVAL_MS = 5;
 /** Before a stream that was lost, or is refused, is opened anew. Unit: ms. */
 const REOPEN_MS = 1_000;
@@ -28,7 +28,8 @@ export class DueHints {
   readonly #listeners = new Set<() => void>();
   #stream: mongo.ChangeStream<JobDocument> | undefined;
   #listening: Promise<void> | undefined;
-  #stopped = new AbortController();
+  #telling = false;
+  readonly #stopped = new AbortController();
 
   constructor(jobs: JobCollection) {
     this.#jobs = jobs;
@@ -68,13 +69,20 @@ export class DueHints {
     try {
       while (this.#listeners.size > 0) {
         await stream.next();
-        for (const listener of this.#listeners) listener();
-        await sleep(MIN_INTERVAL_MS, undefined, { ref: false });
-        while (stream.closed === false && (await stream.tryNext()) !== null);
+        this.#tellSoon();
       }
     } finally {
       await stream.close().catch(() => {});
     }
+  }
+
+  #tellSoon(): void {
+    if (this.#telling) return;
+    this.#telling = true;
+    setTimeout(() => {
+      this.#telling = false;
+      for (const listener of this.#listeners) listener();
+    }, MIN_INTERVAL_MS).unref();
   }
 
   async #close(): Promise<void> {

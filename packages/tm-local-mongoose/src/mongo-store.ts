@@ -17,7 +17,7 @@ import {
 } from '@stepping/tm-local';
 import type { mongo } from 'mongoose';
 import { changeStatement } from './change-statement.js';
-import { Claims } from './claims.js';
+import { Claims, nextDue } from './claims.js';
 import { Creations } from './creations.js';
 import { assertReplicaSet, assertSameDatabase, serverTime } from './deployment.js';
 import { codeOf, isRefusal } from './driver-error.js';
@@ -152,16 +152,11 @@ export class MongoStore implements TransactionStore {
 
   async nextDueInMs(queues: readonly string[]): Promise<ReadonlyMap<string, number>> {
     const { jobs, clock } = this.#opened;
-    const [first, ...others] = queues.map((queue) => [
-      { $match: { queue, due_at: { $exists: true } } },
-      { $sort: { due_at: 1 } },
-      { $limit: 1 },
-      { $project: { queue: 1, due_at: 1, now: '$$NOW' } },
-    ]);
+    const [first, ...others] = queues;
     if (first === undefined) return new Map();
-    const unions = others.map((pipeline) => ({ $unionWith: { coll: jobs.collectionName, pipeline } }));
+    const pipeline = nextDue(jobs.collectionName, [first, ...others]);
     const heads = await orUnavailable(
-      jobs.aggregate<{ queue: string; due_at: Date; now: Date }>([...first, ...unions], { hint: DUE_INDEX }).toArray(),
+      jobs.aggregate<{ queue: string; due_at: Date; now: Date }>(pipeline, { hint: DUE_INDEX, batchSize: queues.length + 1 }).toArray(),
     );
     for (const { now } of heads) clock.heard(now);
     return new Map(heads.map(({ queue, due_at, now }) => [queue, Math.max(0, due_at.getTime() - now.getTime())]));

@@ -1,13 +1,12 @@
 import { SteppingError } from '@stepping/core';
 import type { mongo } from 'mongoose';
-import { codeOf, isDuplicateKey } from './driver-error.js';
+import { isDuplicateKey } from './driver-error.js';
 import { DUE_INDEX, type JobCollection, type JobDocument } from './job-document.js';
 import { OWN_OPTIONS } from './own-client.js';
 
 /** What the collections look like; raised with the next change of them. */
 const VERSION = 1;
 const VERSION_ID = 'store';
-const NAMESPACE_EXISTS = 48;
 
 /** Beside the jobs: what they look like. */
 export interface SchemaDocument {
@@ -39,15 +38,19 @@ export function collectionsOf(client: mongo.MongoClient, database: string, prefi
 export async function migrateSchema(collections: Collections): Promise<void> {
   const { db, jobs, schema } = collections;
   assertNotNewer(await versionOf(schema));
-  for (const { collectionName } of [jobs, schema]) {
-    await db.createCollection(collectionName, { writeConcern: { w: 'majority' } }).catch((error: unknown) => {
-      if (codeOf(error) !== NAMESPACE_EXISTS) throw error;
-    });
-  }
+  for (const { collectionName } of [jobs, schema]) await createIfMissing(db, collectionName);
   await assertPlain(collections);
   await jobs.createIndex({ queue: 1, due_at: 1 }, { name: DUE_INDEX, partialFilterExpression: { due_at: { $exists: true } } });
   await schema.insertOne({ _id: VERSION_ID, version: VERSION }).catch((error: unknown) => {
     if (!isDuplicateKey(error)) throw error; // it is there, or another process was first
+  });
+}
+
+async function createIfMissing(db: mongo.Db, name: string): Promise<void> {
+  const isThere = () => db.listCollections({ name }, { nameOnly: true }).hasNext();
+  if (await isThere()) return;
+  await db.createCollection(name, { writeConcern: { w: 'majority' } }).catch(async (error: unknown) => {
+    if (!(await isThere())) throw error; // else another process was first
   });
 }
 
@@ -87,7 +90,7 @@ async function assertPlain({ db, jobs }: Collections): Promise<void> {
     (info.type !== 'collection' && `is a ${info.type}`) ||
     (collation && 'has a collation, by which different gids may be the same') ||
     (capped && 'is capped, which drops jobs') ||
-    (validator && 'has a validator, which may refuse jobs') ||
+    (validator && Object.keys(validator).length > 0 && 'has a validator, which may refuse jobs') ||
     (timeseries && 'is a time series') ||
     (expires && 'has a TTL index, which would take jobs before their barriers');
   if (!reason) return;

@@ -1,0 +1,386 @@
+import { strict as assert } from 'node:assert';
+import { afterAll, beforeAll, beforeEach, it } from '@jest/globals';
+import { SteppingError } from '@stepping/core';
+import { testService } from '@stepping/test-services';
+import { type ClaimedJob, type TransactionStore, WriteRefused } from '@stepping/tm-local';
+import mongoose, { type Connection, type mongo } from 'mongoose';
+import { type TcpProxy, tcpProxy } from '../../tm-local-typeorm/test/tcp-proxy.js';
+import { dueHeads, nextDue } from '../src/claims.js';
+import { DUE_INDEX, type JobDocument } from '../src/job-document.js';
+import { aClaim, aJob, aSave, openStore } from './a-store.js';
+
+const mongodb = await testService('mongodb');
+
+const MAJORITY = { writeConcern: { w: 'majority' } } as const;
+
+mongodb.describe('mongooseStore', () => {
+  let url: string;
+  let connection: Connection;
+  let store: TransactionStore;
+  let jobs: mongo.Collection<JobDocument>;
+
+  beforeAll(async () => {
+    url = await mongodb.database();
+    connection = await mongoose.createConnection(url).asPromise();
+    store = openStore({ connection });
+    await store.start();
+    jobs = connection.getClient().db(connection.name).collection<JobDocument>('stepping_job');
+  });
+
+  beforeEach(async () => {
+    await jobs.deleteMany({}, MAJORITY);
+  });
+
+  afterAll(async () => {
+    await store.stop();
+    await connection.close();
+  });
+
+  const claimedJobs = async (...gids: string[]): Promise<ClaimedJob[]> => {
+    await store.create(gids.map((gid) => aJob({ gid })));
+    const claimed = await store.claimDue(aClaim());
+    return [...claimed].sort((one, other) => (one.gid < other.gid ? -1 : 1));
+  };
+  const aClaimedJob = async (gid: string): Promise<ClaimedJob> => (await claimedJobs(gid))[0] as ClaimedJob;
+  const inTransaction = async <R>(options: mongo.TransactionOptions | undefined, work: (session: mongo.ClientSession) => Promise<R>) => {
+    const session = await connection.startSession();
+    session.startTransaction(options);
+    try {
+      return await work(session);
+    } finally {
+      if (session.inTransaction()) await session.abortTransaction();
+      await session.endSession();
+    }
+  };
+  const enlisted = (session: unknown) => store.enlist?.({ kind: 'mongoose', handle: session });
+
+  mongodb.describe('plans', () => {
+    it('find a hundred due jobs beside thousands of finished ones by the index of unfinished jobs, key by key', async () => {
+      const finished: JobDocument[] = Array.from({ length: 5_000 }, (_, i) => ({
+        _id: `done-${i}`,
+        instance: 'done',
+        status: 'succeeded',
+        queue: 'default',
+        step: 1,
+        attempt: 1,
+        reached: 2 ** 24 + 1,
+        lease: 1,
+        held: 0,
+        steps: '{"v":1,"steps":[{"n":"first"}]}',
+        created_at: new Date(),
+        finished_at: new Date(),
+      }));
+      await jobs.insertMany(finished, { ordered: false });
+      await store.create(Array.from({ length: 100 }, (_, i) => aJob({ gid: `due-${i}`, queue: i % 2 ? 'default' : 'mail' })));
+
+      const look = await explained(dueHeads('default', new Date(Date.now() + 60_000), 1_000));
+      assert.deepEqual(look, { index: DUE_INDEX, keys: 50, documents: 50 });
+      // MongoDB reads one key for each queue; its stand-in leaves the limit out of what it explains here.
+      assert.equal((await explained(nextDue('stepping_job', ['default', 'mail']))).index, DUE_INDEX);
+    }, 60_000);
+
+    const explained = async (pipeline: mongo.Document[]) => {
+      const plan = await jobs.aggregate(pipeline, { hint: DUE_INDEX }).explain('executionStats');
+      const text = JSON.stringify(plan);
+      const number = (name: string) => Number(new RegExp(`"${name}":(\\d+)`).exec(text)?.[1]);
+      assert.doesNotMatch(text, /COLLSCAN|"stage":"SORT"/);
+      return { index: /"indexName":"([^"]+)"/.exec(text)?.[1], keys: number('totalKeysExamined'), documents: number('totalDocsExamined') };
+    };
+  });
+
+  mongodb.describe('a write that is sent again', () => {
+    it('is known to have been done, also where it has moved the fence', async () => {
+      const [one, other] = (await claimedJobs('a', 'b')) as [ClaimedJob, ClaimedJob];
+      const saves = [aSave(one, { step: 2, status: 'succeeded', giveUp: true }), aSave(other, { step: 1 })];
+      assert.deepEqual(await store.save(saves), new Set(['a', 'b']));
+      assert.deepEqual(await store.save(saves), new Set(['a', 'b']));
+      // The same values by somebody else are not the same write.
+      assert.deepEqual(await store.save([aSave(one, { step: 2, status: 'succeeded', giveUp: true })]), new Set());
+    });
+
+    it('is known to have been done when its answer was an error of replication', async () => {
+      const [one, other] = (await claimedJobs('a', 'b')) as [ClaimedJob, ClaimedJob];
+      await jobs.updateOne({ _id: 'b' }, { $inc: { lease: 1 } }, MAJORITY); // somebody took it over
+      const saves = [aSave(one, { step: 2, status: 'succeeded', giveUp: true }), aSave(other, { step: 1 })];
+      await failing(
+        { failCommands: ['update'], writeConcernError: { code: 64, errmsg: 'waiting for replication timed out' } },
+        async () => {
+          const error = await store.save(saves).catch((reason) => reason);
+          assert.ok(error instanceof Error && !(error instanceof WriteRefused));
+        },
+      );
+      assert.deepEqual(await store.save(saves), new Set(['a']));
+    });
+
+    it('is sent again by the driver itself when its connection is cut, with whatever settings the user has', async () => {
+      const weak = await mongoose.createConnection(url, { retryWrites: false }).asPromise();
+      const own = openStore({ connection: weak });
+      await own.start();
+      const job = await aClaimedJob('a');
+      await failing({ failCommands: ['update'], closeConnection: true }, async () => {
+        assert.deepEqual(await own.save([aSave(job, { step: 1 })]), new Set(['a']));
+      });
+      await own.stop();
+      await weak.close();
+    });
+
+    it('changes a job once, and knows it', async () => {
+      await store.create([aJob({ gid: 'a', status: 'prepared', dueInMs: 10_000 })]);
+      const submit = {
+        gid: 'a',
+        instance: 'instance-of-a',
+        from: ['prepared'],
+        to: 'submitted',
+        queue: undefined,
+        dueInMs: 0,
+        held: false,
+        error: undefined,
+      } as const;
+      const first = await store.change([submit]);
+      await store.claimDue(aClaim()); // moves the fence on
+      assert.deepEqual(await store.change([submit]), first);
+    });
+  });
+
+  mongodb.describe('a write that the server refuses', () => {
+    it('is refused alone, and those that came with it are done', async () => {
+      const [one, other] = (await claimedJobs('a', 'b')) as [ClaimedJob, ClaimedJob];
+      const saves = [aSave(one, { step: 2, status: 'succeeded', giveUp: true }), aSave(other, { step: 1 })];
+      await connection
+        .getClient()
+        .db(connection.name)
+        .command({ collMod: 'stepping_job', validator: { _id: { $ne: 'b' } } });
+      try {
+        await assert.rejects(store.save(saves), WriteRefused);
+        // As a group commit goes on: each alone.
+        assert.deepEqual(await store.save(saves.slice(0, 1)), new Set(['a']));
+        await assert.rejects(store.save(saves.slice(1)), WriteRefused);
+      } finally {
+        await connection.getClient().db(connection.name).command({ collMod: 'stepping_job', validator: {} });
+      }
+      assert.deepEqual(await store.save(saves), new Set(['a', 'b']));
+    });
+
+    it('is one without the index, rather than a look at all jobs', async () => {
+      await jobs.dropIndex(DUE_INDEX);
+      await assert.rejects(store.claimDue(aClaim()));
+      await store.migrate();
+      assert.deepEqual(await store.claimDue(aClaim()), []);
+    });
+
+    it('is one that does not fit into a document, before anything is sent', async () => {
+      const steps = JSON.stringify({ v: 1, steps: [{ n: 'first', a: 'x'.repeat(17 * 2 ** 20) }] });
+      await assert.rejects(store.create([aJob({ gid: 'a', steps }), aJob({ gid: 'b' })]), WriteRefused);
+      assert.equal(await store.find('b'), undefined);
+    });
+  });
+
+  it('ends a job of the largest size with any error, and with barriers in many databases', async () => {
+    const steps = JSON.stringify({ v: 1, steps: [{ n: 'first', a: '☃'.repeat((4 * 2 ** 20) / 3) }] });
+    await store.create([aJob({ gid: 'a', steps })]);
+    const [job] = (await store.claimDue(aClaim())) as [ClaimedJob];
+    const barrierDbs = Array.from({ length: 200 }, (_, i) => ({
+      provider: 'mongoose',
+      name: 'tenants',
+      tenant: `tenant-${i}-${'x'.repeat(60)}`,
+    }));
+    const error = { name: 'Error', message: `\u0000\ud800${'☃'.repeat(4 * 2 ** 20)}` };
+    assert.deepEqual(await store.save([aSave(job, { status: 'failed', giveUp: true, error, barrierDbs })]), new Set(['a']));
+    const found = await store.find('a');
+    assert.equal(found?.steps, steps);
+    assert.ok(found.error?.message.startsWith('\u0000\ud800☃☃'));
+  });
+
+  it('takes text that looks like operators and paths for text', async () => {
+    const job = aJob({
+      gid: 'a',
+      instance: '$instance',
+      queue: '$queue',
+      tenant: '$$NOW',
+      steps: '{"v":1,"steps":[{"n":"$steps","a":{"$ne":1}}]}',
+    });
+    await store.create([job]);
+    const [claimed] = (await store.claimDue(aClaim({ queue: '$queue' }))) as [ClaimedJob];
+    assert.deepEqual([claimed.instance, claimed.queue, claimed.tenant, claimed.steps], [job.instance, job.queue, job.tenant, job.steps]);
+    const error = { name: '$name', message: '$steps' };
+    await store.save([aSave(claimed, { giveUp: true, dueInMs: 0, queue: '$other', error })]);
+    const found = await store.find('a');
+    assert.deepEqual([found?.queue, found?.error], ['$other', error]);
+  });
+
+  mongodb.describe('in the transaction of the user', () => {
+    it('refuses a commit that only one node would acknowledge, before anything is written', async () => {
+      await inTransaction({ writeConcern: { w: 1 } }, async (session) => {
+        await assert.rejects(
+          async () => enlisted(session)?.create(aJob({ gid: 'a' })),
+          (error) => SteppingError.is(error, 'STORE_REFUSED') && /w: 1.*majority/.test(error.message),
+        );
+        await session.commitTransaction();
+      });
+      assert.equal(await store.find('a'), undefined);
+    });
+
+    it('refuses a session without a transaction, also one whose transaction has ended', async () => {
+      const session = await connection.startSession();
+      const create = async () => enlisted(session)?.create(aJob({ gid: 'a' }));
+      const isInactive = (error: unknown) => SteppingError.is(error, 'TX_NOT_ACTIVE');
+      await assert.rejects(create, isInactive);
+      session.startTransaction();
+      await jobs.insertOne({ _id: 'other' } as JobDocument, { session });
+      await session.commitTransaction();
+      await assert.rejects(create, isInactive);
+      await session.endSession();
+      assert.equal(await store.find('a'), undefined);
+    });
+
+    it('takes part in sessions of its own client only, whatever the database', async () => {
+      const [other, neighbour] = [await mongoose.createConnection(url).asPromise(), connection.useDb('neighbour')];
+      const [foreign, mine] = [await other.startSession(), await neighbour.startSession()];
+      assert.equal(enlisted(foreign), undefined);
+      assert.notEqual(enlisted(mine), undefined);
+      assert.equal(enlisted({}), undefined);
+      assert.equal(store.enlist?.({ kind: 'mongoose', handle: undefined }), undefined);
+      for (const session of [foreign, mine]) await session.endSession();
+      await other.close();
+    });
+
+    it("lets a write conflict out as the driver's own error, with its label, so that the driver runs the transaction again", async () => {
+      let runs = 0;
+      await inTransaction(MAJORITY, async (rival) => {
+        await enlisted(rival)?.create(aJob({ gid: 'a' }));
+        const answer = await connection.transaction(async (session) => {
+          runs++;
+          const created = enlisted(session)?.create(aJob({ gid: 'a', instance: 'mine' }));
+          if (runs === 1) {
+            await created?.catch((error) => assert.equal(error.code, 112));
+            await rival.abortTransaction();
+          }
+          return created;
+        }, MAJORITY);
+        assert.deepEqual(answer, { outcome: 'stored', lease: 1 });
+      });
+      assert.ok(runs > 1);
+      assert.equal((await store.find('a'))?.instance, 'mine');
+    });
+  });
+
+  it('lets nothing of the settings and plugins of the user reach its jobs', async () => {
+    const weak = await mongoose
+      .createConnection(`${url}${url.includes('?') ? '&' : '?'}w=1&readPreference=secondaryPreferred`, {
+        promoteValues: false,
+        ignoreUndefined: true,
+        autoIndex: false,
+        autoCreate: false,
+        bufferCommands: false,
+        maxPoolSize: 1,
+      })
+      .asPromise();
+    weak.plugin((schema) => {
+      schema.pre('save', () => Promise.reject(new Error('a plugin of the user')));
+    });
+    const own = openStore({ connection: weak });
+    await own.start();
+    const busy = await weak.startSession();
+    busy.startTransaction({ readPreference: 'primary', ...MAJORITY });
+    const answer = await own.enlist?.({ kind: 'mongoose', handle: busy })?.create(aJob({ gid: 'a' }));
+    assert.deepEqual(answer, { outcome: 'stored', lease: 1 });
+    // The user's pool has one connection; the questions about its transaction do not go through it.
+    assert.equal(await own.resolve('a', 'instance-of-a'), 'unknown');
+    await busy.commitTransaction();
+    await busy.endSession();
+    assert.equal(await own.resolve('a', 'instance-of-a'), 'committed');
+    const [claimed] = await own.claimDue(aClaim());
+    assert.equal(claimed?.lease, 2);
+    assert.equal(claimed?.wasHeld, false);
+    await own.stop();
+    await weak.close();
+  });
+
+  mongodb.describe('behind a network that fails', () => {
+    let proxy: TcpProxy;
+    let far: Connection;
+    let farStore: TransactionStore;
+
+    beforeAll(async () => {
+      proxy = await tcpProxy(`${url.split('?')[0]}?directConnection=true`);
+      far = await mongoose.createConnection(proxy.url).asPromise();
+      farStore = openStore({ connection: far });
+      await farStore.start();
+    });
+
+    afterAll(async () => {
+      await farStore.stop();
+      await far.close();
+      await proxy.close();
+    });
+
+    it('gives up renewing leases after a third of the lease when no answer comes', async () => {
+      const job = await aClaimedJob('a');
+      assert.deepEqual(await farStore.extend([job], 900), new Set(['a']));
+      proxy.swallowAnswers();
+      const began = performance.now();
+      const error = await farStore.extend([job], 900).catch((reason) => reason);
+      assert.ok(performance.now() - began < 900);
+      assert.ok(error instanceof Error && !(error instanceof WriteRefused));
+      proxy.cut();
+      proxy.heal();
+    });
+
+    it('works again after all of its connections were lost, and hears of due jobs again', async () => {
+      const job = await aClaimedJob('a');
+      let heard = 0;
+      const stop = farStore.onDue?.(() => heard++);
+      const hears = async () => {
+        const before = heard;
+        for (let i = 0; heard === before; i++) {
+          await store.create([aJob({ gid: `due-${before}-${i}`, queue: 'other' })]);
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+      };
+      await hears();
+      proxy.cut();
+      proxy.heal();
+      for (const verb of [
+        () => farStore.save([aSave(job, { step: 1 })]),
+        () => farStore.extend([job], 10_000),
+        () => farStore.create([aJob({ gid: 'b', queue: 'other' })]),
+        () => farStore.claimDue(aClaim()),
+        () => farStore.find('a'),
+      ])
+        await eventually(verb);
+      await hears();
+      stop?.();
+    }, 60_000);
+
+    it('says that nothing was written where the server cannot be reached', async () => {
+      proxy.cut();
+      await assert.rejects(farStore.create([aJob({ gid: 'c' })]), (error) => SteppingError.is(error, 'STORE_UNAVAILABLE'));
+      await assert.rejects(farStore.find('c'), (error) => SteppingError.is(error, 'STORE_UNAVAILABLE'));
+      assert.equal(await farStore.resolve('c', 'mine'), 'unknown');
+      proxy.heal();
+    }, 60_000);
+  });
+
+  /** Runs `work` while the next command of this kind fails so, once. */
+  async function failing(data: mongo.Document, work: () => Promise<void>): Promise<void> {
+    const admin = connection.getClient().db('admin');
+    await admin.command({ configureFailPoint: 'failCommand', mode: { times: 1 }, data });
+    try {
+      await work();
+    } finally {
+      await admin.command({ configureFailPoint: 'failCommand', mode: 'off' });
+    }
+  }
+});
+
+/** Calls it again, as everybody who uses the store does: the first ones may meet the end of a connection. */
+async function eventually(call: () => Promise<unknown>): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await call();
+      return;
+    } catch (error) {
+      if (attempt === 5) throw error;
+    }
+  }
+}
