@@ -199,11 +199,80 @@ function describeMigrations(
     await expect(openStore({ dataSource }).migrate()).rejects.toMatchObject({ code: 'STORE_REFUSED' });
   });
 
-  it('upgrades schema 1 with jobs in it, which then end and are purged with all their barriers', async () => {
+  const makeSchema1 = async () => {
     for (const statement of readFileSync(join(import.meta.dirname, `../schema/1/${dialect}.sql`), 'utf8').split(/;\n/)) {
       if (statement.trim() !== '') await dataSource.query(statement);
     }
     await dataSource.query(`insert into stepping_migration (owner, version, name) values ('store', 1, 'CreateJobTable')`);
+  };
+
+  it('upgrades schema 1 with a job of every status in it, which all go on from where they were', async () => {
+    await makeSchema1();
+    const [now, old] = TIMES[dialect];
+    const statuses = ['prepared', 'submitted', 'succeeded', 'rolled-back', 'failed', 'cancelled', 'purging'] as const;
+    for (const [code, status] of statuses.entries()) {
+      const [dueAt, finishedAt] = code < 2 ? [now, 'null'] : ['null', old];
+      const queue = status === 'prepared' ? '~db/typeorm/default' : 'default';
+      await dataSource.query(
+        `insert into stepping_job (gid, lease, due_at, created_at, finished_at, step, attempt, status, held, instance, queue, tenant, last_error, steps)
+         values ('${status}', 7, ${dueAt}, ${old}, ${finishedAt}, 1, 3, ${code}, ${code === 1 ? 1 : 0}, 'i', '${queue}', 'acme', '{"name":"Error","message":"boom"}',
+                 '{"v":1,"steps":[{"n":"first","a":{"order":1}},{"n":"second"}]}')`,
+      );
+    }
+
+    const store = openStore({ dataSource });
+    await store.start();
+    for (const status of statuses) {
+      const error = { name: 'Error', message: 'boom' };
+      expect(await store.find(status)).toMatchObject({ status, lease: 7, step: 1, attempt: 3, instance: 'i', tenant: 'acme', error });
+    }
+    const { oldestDueMs: _, oldestPreparedMs, ...counts } = await store.stats();
+    expect(counts).toEqual({ prepared: 1, submitted: 1, succeeded: 1, 'rolled-back': 1, failed: 1, cancelled: 1 });
+    expect(oldestPreparedMs).toBeGreaterThan(0);
+    expect((await store.nextDueInMs(['default', '~db/typeorm/default'])).size).toBe(2);
+
+    const change = { instance: undefined, queue: undefined, dueInMs: 0, held: false, error: undefined };
+    expect(
+      await store.change([
+        { ...change, gid: 'failed', from: ['failed'], to: 'submitted' },
+        { ...change, gid: 'prepared', instance: 'i', from: ['prepared'], to: 'submitted', queue: 'default' },
+      ]),
+    ).toEqual([
+      { changed: true, lease: 8 },
+      { changed: true, lease: 8 },
+    ]);
+    expect(
+      await store.create([aJob({ gid: 'rolled-back', instance: 'another' }), aJob({ gid: 'succeeded', instance: 'another' })]),
+    ).toEqual([
+      { outcome: 'stored', lease: 8 },
+      { outcome: 'duplicate', status: 'succeeded' },
+    ]);
+    const claimed = await store.claimDue({ queue: 'default', limit: 9, leaseMs: 60_000 });
+    expect(claimed.map(({ gid, lease, step, attempt, wasHeld }) => [gid, lease, step, attempt, wasHeld]).sort()).toEqual([
+      ['failed', 9, 1, 1, false],
+      ['prepared', 9, 1, 1, false],
+      ['rolled-back', 9, 0, 1, false],
+      ['submitted', 8, 1, 3, true],
+    ]);
+    const end = { step: 2, attempt: 1, status: 'succeeded', giveUp: true, dueInMs: undefined, queue: undefined, error: undefined } as const;
+    const sorted = [...claimed].sort((a, b) => (a.gid < b.gid ? -1 : 1));
+    expect((await store.save(sorted.map(({ gid, lease }) => ({ gid, lease, ...end })))).size).toBe(4);
+
+    const purging = await store.startPurge({ finishedMsAgo: 3_600_000, failedMsAgo: 3_600_000, limit: 9 });
+    expect(purging.map(({ gid, lease }) => [gid, lease]).sort()).toEqual([
+      ['cancelled', 8],
+      ['purging', 8],
+      ['succeeded', 8],
+    ]);
+    expect(await store.finishPurge([...purging].sort((a, b) => (a.gid < b.gid ? -1 : 1)))).toBe(3);
+    expect((await store.list({ limit: 9 })).map(({ gid, status }) => [gid, status])).toEqual(
+      ['failed', 'prepared', 'rolled-back', 'submitted'].map((gid) => [gid, 'succeeded']),
+    );
+    await store.stop();
+  });
+
+  it('upgrades schema 1 with jobs in it, which then end and are purged with all their barriers', async () => {
+    await makeSchema1();
     const [now, old] = TIMES[dialect];
     const insert = (gid: string, status: number, dueAt: string, finishedAt: string) =>
       dataSource.query(
