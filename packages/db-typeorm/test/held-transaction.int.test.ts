@@ -223,3 +223,40 @@ postgres.describe("a transaction of the user's on PostgreSQL, in particular", ()
     await runner.release();
   });
 });
+
+for (const database of mysqls) {
+  database.describe(`a transaction of the user's on ${database.name}, in particular`, () => {
+    it('ends with a connection that the server closes', async () => {
+      const dataSource = await database.open();
+      opened.push(dataSource);
+      const stepping = await started({ use: [typeormDb({ dataSource })] });
+      const runner = dataSource.createQueryRunner();
+      await runner.startTransaction();
+      const transaction = typeormTransaction(runner);
+      const job = stepping.createJob({ transaction }).addStep(sendMail, { order: 1 });
+      await job.prepare();
+      const [{ id }] = await runner.query('select connection_id() as id');
+      await dataSource.query(`kill ${id}`);
+      while (transaction.isActive()) await new Promise((resolve) => setImmediate(resolve));
+      expect(await job.submit()).toBe('rolled-back');
+      await runner.release();
+    });
+
+    it('that was rolled back by a deadlock before it was named starts no job', async () => {
+      const dataSource = await database.open();
+      opened.push(dataSource);
+      const stepping = await started({ use: [typeormDb({ dataSource })] });
+      const runner = dataSource.createQueryRunner();
+      await runner.startTransaction();
+      await runner.manager.save(Order, { what: 'lost' });
+      // As a deadlock does it: TypeORM knows nothing of it.
+      const connection: { query(sql: string, done: () => void): void } = await runner.connect();
+      await new Promise<void>((resolve) => connection.query('rollback', resolve));
+      const job = stepping.createJob({ transaction: typeormTransaction(runner), gid: 'late' }).addStep(sendMail, { order: 1 });
+      expect(await errorOf(job.start())).toMatchObject({ code: 'TX_NOT_ACTIVE' });
+      expect(await stepping.jobs.find('late')).toBeUndefined();
+      expect(await dataSource.query('select * from stepping_barrier')).toEqual([]);
+      await runner.release();
+    });
+  });
+}

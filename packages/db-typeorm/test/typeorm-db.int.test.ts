@@ -226,3 +226,33 @@ postgres.describe('typeormDb on PostgreSQL, in particular', () => {
     while ((await ours()).length > 0) await new Promise((resolve) => setImmediate(resolve));
   });
 });
+
+for (const database of mysqls) {
+  database.describe(`typeormDb on ${database.name}, in particular`, () => {
+    it('refuses to start when the database is down', async () => {
+      const dataSource = await keep(database.open());
+      Object.assign(dataSource.options, { url: 'mysql://nobody@127.0.0.1:1/nowhere' });
+      expect(await errorOf(start(dataSource))).toMatchObject({ code: 'STORE_UNAVAILABLE', message: expect.stringMatching(/ECONNREFUSED/) });
+    });
+
+    it('opens few connections of its own, closes them at stop(), and survives their end before', async () => {
+      const dataSource = await keep(database.open({ poolSize: 1 }));
+      const stepping = await started({ use: [typeormDb({ dataSource })] });
+      const provider = stepping.resolve(DbProviders).all()[0];
+      const ref = { provider: 'typeorm', name: 'default' };
+      const ours = () =>
+        dataSource.query('select id from information_schema.processlist where db = database() and id <> connection_id()') as Promise<
+          { id: number }[]
+        >;
+
+      const ask = () => Promise.all(Array.from({ length: 40 }, (_, i) => provider?.resolveInDoubt(`g${i}`, 'i', ref)));
+      expect(new Set(await ask())).toEqual(new Set(['rolled-back']));
+      expect((await ours()).length).toBeLessThanOrEqual(3);
+      for (const { id } of await ours()) await dataSource.query(`kill ${id}`);
+      while ((await ours()).length > 0) await new Promise((resolve) => setImmediate(resolve));
+      while ((await ask()).includes('unknown'));
+      await stepping.stop();
+      while ((await ours()).length > 0) await new Promise((resolve) => setImmediate(resolve));
+    });
+  });
+}
