@@ -1,6 +1,10 @@
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { afterEach, expect, it } from '@jest/globals';
 import { defineStep, type JobInfo, permanent, type RetryPolicy, type StepContext, unchecked } from '@stepping/core';
 import { runStep } from '@stepping/core/testing';
+import { nodeArgsFor } from '@stepping/test-services';
 import { createTestStepping, type TestStepping } from '@stepping/tm-local/testing';
 import { type Dialect, dialectOf } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
@@ -190,6 +194,25 @@ for (const database of [sqlite, postgres, ...mysqls]) {
       expect(t.answers.at(-1)).toEqual({ ran: false });
       expect(await t.orders()).toBe(1);
     });
+
+    it('is once though the process is killed between its commit and the checkpoint', async () => {
+      const dataSource = await opened(database.open());
+      const { entities: _, synchronize: __, ...options } = dataSource.options as any;
+      const start = (then: string) => {
+        const script = join(import.meta.dirname, 'support/once-process.ts');
+        const child = spawn(process.execPath, [...nodeArgsFor(script), JSON.stringify(options), then], {
+          stdio: ['ignore', 'pipe', 'inherit'],
+        });
+        closing.push(async () => void child.kill('SIGKILL'));
+        return { child, lines: createInterface(child.stdout)[Symbol.asyncIterator]() };
+      };
+      const first = start('hangs');
+      expect((await first.lines.next()).value).toBe('committed');
+      first.child.kill('SIGKILL');
+      const second = start('goes-on');
+      expect([(await second.lines.next()).value, (await second.lines.next()).value]).toEqual(['was committed before', 'succeeded']);
+      expect(await orders(dataSource)).toBe(1);
+    }, 60_000);
 
     it('does not run for a worker that was frozen until after the purge of its job (R10)', async () => {
       let wakeUp = () => {};
