@@ -5,6 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { mongodb } from '../test/services/mongo.mjs';
 import { checkTarball } from './release-check/check-tarball.mjs';
 import { Checks } from './release-check/checks.mjs';
 import { publishAll, publishedPackages, workingCopy } from './release-check/publish.mjs';
@@ -33,7 +34,12 @@ try {
       programs = programsOf(copy, packages);
       settings = jestSettings(join(copy, 'docs/testing.md'));
     });
-    if (settings) await checkPrograms(checks, programs, { folder: join(work, 'users'), registry, settings });
+    if (settings) {
+      const server = programs.some(({ source }) => source.includes('MONGODB_URL')) ? await startMongodb() : undefined;
+      const variables = server === undefined ? {} : { MONGODB_URL: await server.createDatabase('readme') };
+      await checkPrograms(checks, programs, { folder: join(work, 'users'), registry, settings, variables });
+      await server?.stop();
+    }
   }
 } finally {
   await registry.stop();
@@ -43,3 +49,11 @@ console.log(checks.summary());
 if (checks.passed) rmSync(work, { recursive: true, force: true });
 else console.log(`What was installed and run is kept in ${work}`);
 process.exitCode = checks.passed ? 0 : 1;
+
+/** The server of the tests: programs in READMEs find it by MONGODB_URL. */
+async function startMongodb() {
+  const url = process.env[mongodb.url];
+  const server = url ? await mongodb.connect(url) : await mongodb.start(join(work, 'mongodb'));
+  if (server === undefined) throw new Error(`There is no MongoDB for the programs of the READMEs. ${mongodb.hint}`);
+  return server;
+}

@@ -22,9 +22,10 @@ const TSCONFIG = {
 
 /**
  * Does with the programs of the READMEs what their readers do: installs what the line names into a bare folder, and runs the program from there in every way that the docs
- * promise. Tools come last, into the folder above: until then a program finds nothing but what its line names.
+ * promise, with `variables` in their environment. Tools come last, into the folder above: until then a program finds nothing but what its line names.
  */
-export async function checkPrograms(checks, programs, { folder, registry, settings }) {
+export async function checkPrograms(checks, programs, { folder, registry, settings, variables = {} }) {
+  Object.assign(env, variables);
   const users = programs.map((program, index) => new User(program, join(folder, String(index)), checks));
   const ready = [];
   for (const user of users) {
