@@ -10,7 +10,7 @@ import type { Database } from './databases.js';
 
 /** Long: when a lease is over, or a prepared job is asked about, is what the harness says (`due_at`). Unit: ms. */
 const NEVER_MS = 3_000_000;
-export const LEASE_MS = 60_000;
+export const LEASE_MS = 5_000;
 export const SHORT_LEASE_MS = 600;
 
 /** What steps leave behind, in the order in which it happened. */
