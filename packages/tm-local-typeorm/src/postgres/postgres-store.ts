@@ -15,7 +15,7 @@ import type {
 } from '@stepping/tm-local';
 import { schemaOf } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
-import { verdictByRow } from '../answers.js';
+import { type FoundRow, verdictByRow } from '../answers.js';
 import { Claims } from '../claims.js';
 import { isOf, type NativeTransaction, queryRunnerOf } from '../enlistment.js';
 import { LaneBusy, leastBusy } from '../lane.js';
@@ -41,6 +41,8 @@ const KEEP_ALIVE_MS = 10_000;
 const ROUND_TRIP_MS = 1_000;
 /** A row that is purged between two statements of R9's question is looked for again, so many times. */
 const MAX_RESOLVE_ROUNDS = 4;
+/** A row that comes to match between the compare and the look at it is compared again, so many times in all. */
+const MAX_CHANGE_ROUNDS = 4;
 
 /** What there is between start and stop. */
 interface Opened {
@@ -142,28 +144,26 @@ export class PostgresStore extends ServerStore<Opened> implements TransactionSto
   async change(changes: readonly Change[]): Promise<readonly ChangeAnswer[]> {
     const { lanes, sql } = this.opened;
     if (changes.length === 0) return [];
-    const values = [
-      textArray(changes.map(({ gid }) => gid)),
-      textArray(changes.map(({ instance }) => instance ?? null)),
-      int4Array(changes.map(({ from }) => statusMask(from))),
-      int2Array(changes.map(({ to }) => statusCode(to))),
-      int2Array(changes.map(({ held }) => Number(held))),
-      int8Array(changes.map(({ dueInMs }) => Math.round(dueInMs))),
-      textArray(changes.map(({ queue }) => queue ?? null)),
-      textArray(changes.map(({ error }) => errorToText(error))),
-    ];
     return lanes.change.run(async (send) => {
-      const changed = await orRefused(send(sql.changeJobs, values));
-      const leases = new Map(changed.map(([gid, lease]) => [gid, Number(lease)]));
-      const others = changes.filter(({ gid }) => !leases.has(gid)).map(({ gid }) => gid);
-      const rows = others.length === 0 ? [] : await send(sql.findOwners, [textArray(others)]);
-      const owners = new Map(rows.map((row) => [row[0], foundRow(row)]));
-      return changes.map(({ gid }): ChangeAnswer => {
-        const lease = leases.get(gid);
-        if (lease !== undefined) return { changed: true, lease };
-        const found = owners.get(gid);
-        return { changed: false, found: found && { status: found.status, instance: found.instance } };
-      });
+      const answers = new Map<string, ChangeAnswer>();
+      let pending = changes;
+      for (let round = 1; pending.length > 0; round++) {
+        const changing = send(sql.changeJobs, changeValues(pending));
+        // Later rounds come after writes of this call.
+        const leases = new Map((await (round === 1 ? orRefused(changing) : changing)).map(([gid, lease]) => [gid, Number(lease)]));
+        for (const [gid, lease] of leases) answers.set(gid as string, { changed: true, lease });
+        const others = pending.filter(({ gid }) => !leases.has(gid));
+        if (others.length === 0) break;
+        const rows = await send(sql.findOwners, [textArray(others.map(({ gid }) => gid))]);
+        const owners = new Map(rows.map((row) => [row[0], foundRow(row)]));
+        for (const { gid } of others) {
+          const found = owners.get(gid);
+          answers.set(gid, { changed: false, found: found && { status: found.status, instance: found.instance } });
+        }
+        // Changed by somebody between the two statements: what was found would not tell why it did not match.
+        pending = round < MAX_CHANGE_ROUNDS ? others.filter((change) => matches(change, owners.get(change.gid))) : [];
+      }
+      return changes.map(({ gid }) => answers.get(gid) as ChangeAnswer);
     });
   }
 
@@ -252,6 +252,23 @@ export class PostgresStore extends ServerStore<Opened> implements TransactionSto
     if (queryRunner === undefined || !isOf(this.settings.dataSource, queryRunner)) return undefined;
     return enlistedPostgresStore(queryRunner, this.opened.sql);
   }
+}
+
+function changeValues(changes: readonly Change[]): unknown[] {
+  return [
+    textArray(changes.map(({ gid }) => gid)),
+    textArray(changes.map(({ instance }) => instance ?? null)),
+    int4Array(changes.map(({ from }) => statusMask(from))),
+    int2Array(changes.map(({ to }) => statusCode(to))),
+    int2Array(changes.map(({ held }) => Number(held))),
+    int8Array(changes.map(({ dueInMs }) => Math.round(dueInMs))),
+    textArray(changes.map(({ queue }) => queue ?? null)),
+    textArray(changes.map(({ error }) => errorToText(error))),
+  ];
+}
+
+function matches({ instance, from }: Change, found: FoundRow | undefined): boolean {
+  return found !== undefined && from.includes(found.status) && (instance === undefined || instance === found.instance);
 }
 
 function gidsOf(rows: readonly PostgresRow[]): ReadonlySet<string> {
