@@ -4,6 +4,7 @@ import { dbFromText, dbToText, errorFromText } from '../stored-text.js';
 
 /** A row as `selectDue` gives it. */
 export interface DueRow {
+  readonly id: number;
   readonly gid: string;
   readonly instance: string;
   readonly status: number;
@@ -19,7 +20,7 @@ export interface DueRow {
 }
 
 /** A row as `selectJobs` gives it; times in ms since 1970. */
-export interface JobRow extends Omit<DueRow, 'age_ms'> {
+export interface JobRow extends Omit<DueRow, 'id' | 'age_ms'> {
   readonly created_at: number;
   readonly due_at: number | null;
   readonly finished_at: number | null;

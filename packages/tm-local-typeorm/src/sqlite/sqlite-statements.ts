@@ -7,6 +7,7 @@ import { findOwner } from '../sql/sqlite/find-owner.js';
 import { insertJob } from '../sql/sqlite/insert-job.js';
 import { insertRolledBack } from '../sql/sqlite/insert-rolled-back.js';
 import { reviveJob } from '../sql/sqlite/revive-job.js';
+import { saveCheckpoint } from '../sql/sqlite/save-checkpoint.js';
 import { saveJob } from '../sql/sqlite/save-job.js';
 import { selectDue } from '../sql/sqlite/select-due.js';
 import { selectIds } from '../sql/sqlite/select-ids.js';
@@ -23,6 +24,7 @@ export function sqliteStatements(table: QuotedName) {
     findOwner: findOwner(table),
     reviveJob: reviveJob(table),
     insertRolledBack: insertRolledBack(table),
+    saveCheckpoint: saveCheckpoint(table),
     saveJob: saveJob(table),
     extendLease: extendLease(table),
     changeJob: changeJob(table),

@@ -104,21 +104,24 @@ export class SqliteStore implements TransactionStore {
   }
 
   async save(saves: readonly Save[]): Promise<ReadonlySet<string>> {
+    const checkpoint = this.#writer.prepare(this.#sql.saveCheckpoint);
     const statement = this.#writer.prepare(this.#sql.saveJob);
-    return this.#matching(saves, (save) =>
-      statement.run({
-        gid: save.gid,
-        lease: save.lease,
-        step: save.step,
-        attempt: save.attempt,
+    return this.#matching(saves, (save) => {
+      const { gid, lease, step, attempt } = save;
+      if (isCheckpoint(save)) return checkpoint.run(step, attempt, gid, lease, step, attempt);
+      return statement.run({
+        gid,
+        lease,
+        step,
+        attempt,
         status: statusCode(save.status),
         giveUp: Number(save.giveUp),
         dueInMs: save.dueInMs === undefined ? null : Math.round(save.dueInMs),
         queue: save.queue ?? null,
         error: errorToText(save.error),
         dbs: dbsToText(save.barrierDbs),
-      }),
-    );
+      });
+    });
   }
 
   async extend(leases: readonly Lease[], leaseMs: number): Promise<ReadonlySet<string>> {
@@ -150,7 +153,7 @@ export class SqliteStore implements TransactionStore {
     const claim = this.#writer.prepare(this.#sql.claimJob);
     return this.#upTo(limit, (rows) => {
       const due: DueRow[] = select.all(queue, rows);
-      for (const { gid } of due) claim.run(Math.round(leaseMs), gid);
+      for (const { id } of due) claim.run(Math.round(leaseMs), id);
       return due.map(claimedJob);
     });
   }
@@ -313,4 +316,11 @@ export class SqliteStore implements TransactionStore {
     }
     return answers;
   }
+}
+
+/** A job that goes on under the same lease, in the same queue. */
+function isCheckpoint({ status, giveUp, dueInMs, queue, error, barrierDbs }: Save): boolean {
+  return (
+    status === 'submitted' && !giveUp && dueInMs === undefined && queue === undefined && error === undefined && barrierDbs === undefined
+  );
 }
