@@ -6,6 +6,8 @@ import { WakeUp } from './wake-up.js';
 
 /** Most jobs claimed ahead, whatever the pace: what a crash may have to wait a lease for. */
 const MAX_IN_FLIGHT = 1_000;
+/** As so many claims come the jobs in flight: measured, four keep both the database and this process busy. */
+const CLAIMS_IN_FLIGHT = 4;
 /** Least time between two looks that found nothing. Unit: ms. */
 const MIN_LOOK_MS = 50;
 /** A query-back may have to wait for a place, a connection and a lock; its claim outlives that. Unit: ms. */
@@ -263,12 +265,15 @@ export class Processor implements LocalProcessor {
     return Math.min(this.#concurrency + Math.floor(ahead), Math.max(MAX_IN_FLIGHT, this.#concurrency));
   }
 
-  /** Shared by the queues still to be claimed from. Small claims are not made while there are two jobs for every handler: they cost a statement each. */
+  /**
+   * Shared by the queues still to be claimed from. A part of what may be in flight, no more: all that is claimed together goes on together, and the database would rest
+   * while its steps run, and they while it commits. And no less while there are two jobs for every handler: small claims cost a statement each.
+   */
   #claimLimit(queues: number): number {
-    const room = this.#room();
     const limit = this.#inFlightLimit();
-    const least = Math.max(1, Math.min(limit / 2, limit - 2 * this.#concurrency));
-    return room < least ? 0 : Math.ceil(room / queues);
+    const part = Math.max(1, Math.min(limit / CLAIMS_IN_FLIGHT, limit - 2 * this.#concurrency));
+    const room = this.#room();
+    return room < part ? 0 : Math.ceil(Math.min(room, Math.max(part, this.#concurrency)) / queues);
   }
 
   #roomFreed(): void {
