@@ -10,15 +10,18 @@ export interface TestService {
   describe(title: string, body: () => void): void;
   /** Creates an empty database for this test file and returns its URL. Dropped when the file is done, kept if one of its tests failed. */
   database(label?: string): Promise<string>;
-  /** Kills the server and starts it again on the same port and data: only for a service that no other test file uses (`mongodb-restartable`). */
+  /** Kills the server and starts it again on the same port and data: only for a service that no other test file has (`mongodb-own`). */
   restart(): Promise<void>;
 }
 
-export type ServiceName = 'postgres' | 'mariadb' | 'mysql' | 'mongodb' | 'mongodb-standalone' | 'mongodb-restartable';
+export type ServiceName = 'postgres' | 'mariadb' | 'mysql' | 'mongodb' | 'mongodb-standalone' | 'mongodb-own';
 
 /** Starts the service unless it runs already. Call it at the top of a test file: `const postgres = await testService('postgres');`. */
 export async function testService(name: ServiceName): Promise<TestService> {
-  const answer: { available: boolean; hint?: string; byUrlOnly?: boolean } = await callSupervisor('service', { name });
+  const answer: { available: boolean; hint?: string; byUrlOnly?: boolean } = await callSupervisor('service', {
+    name,
+    testPath: expect.getState().testPath,
+  });
   return {
     name,
     available: answer.available,
@@ -32,7 +35,7 @@ export async function testService(name: ServiceName): Promise<TestService> {
       return created.url;
     },
     async restart() {
-      await callSupervisor('restart', { service: name });
+      await callSupervisor('restart', { service: name, testPath: expect.getState().testPath });
     },
   };
 }

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, globSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, globSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -34,12 +34,15 @@ export const standaloneMongodb = {
   endLeftover,
 };
 
-/** A server for tests that kill it: never given by a URL, never shared with those that do not expect it. */
-export const restartableMongodb = {
-  name: 'mongodb-restartable',
+/** A server for each test file that asks for one, so that it may be killed or made to fail: never given by a URL. */
+export const ownMongodb = {
+  name: 'mongodb-own',
   hint: HINT,
+  perTestFile: true,
   start: (directory) => start(directory),
-  endLeftover,
+  endLeftover(directory) {
+    if (existsSync(directory)) for (const one of readdirSync(directory)) endLeftover(join(directory, one));
+  },
 };
 
 /** A server that runs already; we only make databases in it. */

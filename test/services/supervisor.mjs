@@ -6,14 +6,14 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { mariadb, mysqlServer } from './mariadb.mjs';
-import { mongodb, restartableMongodb, standaloneMongodb } from './mongo.mjs';
+import { mongodb, ownMongodb, standaloneMongodb } from './mongo.mjs';
 import { postgres } from './postgres.mjs';
 
 /**
  * What can be asked for. Each has `url` (the environment variable that names a running server), `hint` (the line that would provide it),
  * `start(directory)` → a server with `createDatabase(name)` → URL, `dropDatabase(name)`, `stop()`, for some `restart()`, and `reopen` (how to look into a kept
  * directory), or undefined where it cannot be had, and `connect(url)` → the same for a running server. One that is `byUrlOnly` may be missing
- * in CI, too: its tests are then listed as not run.
+ * in CI, too: its tests are then listed as not run. One that is `perTestFile` is started for each file that asks, and ends with it.
  */
 const SERVICES = {
   postgres,
@@ -21,7 +21,7 @@ const SERVICES = {
   mysql: mysqlServer,
   mongodb,
   'mongodb-standalone': standaloneMongodb,
-  'mongodb-restartable': restartableMongodb,
+  'mongodb-own': ownMongodb,
 };
 
 const PREFIX = 'stepping-test-services-';
@@ -63,14 +63,14 @@ function reply(response, status, body) {
   response.writeHead(status, { 'content-type': 'application/json', connection: 'close' }).end(JSON.stringify(body));
 }
 
-async function useService({ name }) {
-  const service = await open(name);
+async function useService({ name, testPath }) {
+  const service = await open(name, testPath);
   if (service !== undefined) return { available: true };
   return { available: false, hint: SERVICES[name].hint, byUrlOnly: SERVICES[name].byUrlOnly };
 }
 
 async function createDatabase({ service: name, label, testPath }) {
-  const service = await open(name);
+  const service = await open(name, testPath);
   if (service === undefined) throw new Error(`${name} is not available. ${SERVICES[name].hint}`);
   const file = basename(testPath).replace(/\.ts$/, '');
   const database = `${slug(`${file}_${label ?? ''}`).slice(0, 48)}_${randomBytes(4).toString('hex')}`;
@@ -80,8 +80,8 @@ async function createDatabase({ service: name, label, testPath }) {
 }
 
 /** Kills the server and starts it again on its port and its data. */
-async function restart({ service: name }) {
-  const service = await open(name);
+async function restart({ service: name, testPath }) {
+  const service = await open(name, testPath);
   await service.restart();
 }
 
@@ -93,23 +93,35 @@ async function fileDone({ testPath, failed }) {
       continue;
     }
     databases.splice(databases.indexOf(entry), 1);
-    const service = await open(entry.service);
+    const service = await open(entry.service, testPath);
     await service.dropDatabase(entry.database);
+  }
+  if (failed) return;
+  for (const [key, opening] of started) {
+    if (!key.endsWith(ofFile(testPath))) continue;
+    started.delete(key);
+    await (await opening)?.stop();
   }
 }
 
-function open(name) {
+function open(name, testPath) {
   if (ending !== undefined) throw new Error('The test run has ended.');
   if (!Object.hasOwn(SERVICES, name)) throw new Error(`There is no test service ${name}.`);
-  if (!started.has(name)) started.set(name, start(name));
-  return started.get(name);
+  const key = SERVICES[name].perTestFile ? `${name}${ofFile(testPath)}` : name;
+  if (!started.has(key)) started.set(key, start(name, join(directory, key)));
+  return started.get(key);
 }
 
-async function start(name) {
+/** Ends the key, and is a folder of the directory, of what is started for a test file alone. */
+function ofFile(testPath) {
+  return `/${slug(testPath)}`;
+}
+
+async function start(name, folder) {
   const definition = SERVICES[name];
   const url = definition.url && process.env[definition.url];
   if (url) return definition.connect(url);
-  const service = await definition.start(join(directory, name));
+  const service = await definition.start(folder);
   if (service !== undefined) return service;
   if (process.env.CI === 'true' && !definition.byUrlOnly)
     throw new Error(`${name} is missing, and with CI=true nothing may be skipped. ${definition.hint}`);
@@ -127,9 +139,9 @@ function end() {
     await Promise.allSettled(services.map(([, service]) => service.stop()));
     for (const one of kept) console.error(`Kept for a look, since a test failed: ${one.url} (${one.testPath})`);
     for (const [name, service] of services) {
-      if (kept.some((one) => one.service === name) && service.reopen) console.error(`Open it again with: ${service.reopen}`);
+      if (kept.some((one) => name.split('/')[0] === one.service) && service.reopen) console.error(`Open it again with: ${service.reopen}`);
     }
-    if (kept.some((one) => services.some(([name, service]) => name === one.service && service.reopen))) {
+    if (kept.some((one) => services.some(([name, service]) => name.split('/')[0] === one.service && service.reopen))) {
       writeFileSync(join(directory, 'kept'), '');
     } else {
       rmSync(directory, { recursive: true, force: true });

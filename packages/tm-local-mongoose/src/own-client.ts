@@ -41,7 +41,6 @@ export const TRANSACTION: mongo.TransactionOptions = {
 
 /** Settings of the whole client, which a collection cannot have. */
 const CLIENT_OPTIONS: mongo.MongoClientOptions = {
-  appName: 'stepping',
   maxPoolSize: MAX_CONNECTIONS,
   minPoolSize: 0,
   waitQueueTimeoutMS: SELECTION_TIMEOUT_MS,

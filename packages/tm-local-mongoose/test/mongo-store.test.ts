@@ -9,7 +9,8 @@ import { dueHeads, nextDue } from '../src/claims.js';
 import { DUE_INDEX, type JobDocument } from '../src/job-document.js';
 import { aClaim, aJob, aSave, openStore } from './a-store.js';
 
-const mongodb = await testService('mongodb');
+// Alone on its server: it makes commands fail there.
+const mongodb = await testService('mongodb-own');
 
 const MAJORITY = { writeConcern: { w: 'majority' } } as const;
 

@@ -7,7 +7,7 @@ import { hostedProcessor } from '@stepping/tm-local-hosted-processor';
 import mongoose from 'mongoose';
 import { mongooseStore } from '../src/index.js';
 
-const mongodb = await testService('mongodb-restartable');
+const mongodb = await testService('mongodb-own');
 
 const JOBS = 300;
 
