@@ -11,6 +11,7 @@ import { type Running, startScript } from './start-script.js';
 
 const postgres = await testService('postgres');
 const mariadb = await testService('mariadb');
+const mongodb = await testService('mongodb');
 
 // Several processes start in each test, on a busy machine.
 jest.setTimeout(60_000);
@@ -25,6 +26,10 @@ postgres.describe('The order service on PostgreSQL', () => {
 
 mariadb.describe('The order service on MariaDB', () => {
   describeService(async () => ({ STEPPING_DB: 'mariadb', STEPPING_DB_URL: await mariadb.database() }));
+});
+
+mongodb.describe('The order service on MongoDB', () => {
+  describeService(async () => ({ STEPPING_DB: 'mongo', STEPPING_DB_URL: await mongodb.database() }));
 });
 
 function describeService(databases: (directory: string) => Promise<Record<string, string>>): void {

@@ -1,5 +1,6 @@
 import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
+import { createConnection } from 'mongoose';
 import mysql from 'mysql2/promise';
 import pg from 'pg';
 import type { DemoOptions } from './options.js';
@@ -22,18 +23,18 @@ export async function makeDatabases({ db, twoDatabases }: DemoOptions, directory
     return { ...addresses(db, files), remove: async () => {} };
   }
   const given = process.env.STEPPING_DB_URL;
-  const query = QUERY[db];
   const server = given === undefined ? await startServer(db, directory, processes) : undefined;
   const admin = server?.url ?? (given as string);
   const unique = `stepping_demo_${process.pid}_${Date.now()}`;
   const databases = names.map((name) => `${unique}_${name}`);
-  for (const database of databases) await query(admin, `create database ${database}`);
-  const urls = databases.map((database) => Object.assign(new URL(admin), { pathname: `/${database}` }).href);
+  for (const database of databases) await CREATE[db](admin, database);
+  // Not by URL, which does not know several hosts.
+  const urls = databases.map((database) => admin.replace(/^([a-z+]+:\/\/[^/?]+)(\/[^?]*)?/, `$1/${database}`));
   return {
     ...addresses(db, urls),
     async remove() {
       if (server) return; // its data is in the directory
-      for (const database of databases) await query(admin, `drop database ${database}${db === 'postgres' ? ' with (force)' : ''}`);
+      for (const database of databases) await DROP[db](admin, database);
     },
   };
 }
@@ -43,7 +44,13 @@ function addresses(db: DemoOptions['db'], [jobs, shop]: string[]): { env: Record
   return shop === undefined ? { env, shop: jobs as string } : { env: { ...env, STEPPING_BUSINESS_DB: shop }, shop };
 }
 
-function startServer(service: 'postgres' | 'mariadb', directory: string, processes: Processes): Promise<Server> {
+type Service = Exclude<DemoOptions['db'], 'sqlite'>;
+
+/** What the tests call it. */
+const SERVICES = { postgres: 'postgres', mariadb: 'mariadb', mongo: 'mongodb' };
+
+function startServer(db: Service, directory: string, processes: Processes): Promise<Server> {
+  const service = SERVICES[db];
   // Where we are root, it runs as somebody else, who must get through to its data.
   chmodSync(directory, 0o711);
   return processes.start({
@@ -53,23 +60,40 @@ function startServer(service: 'postgres' | 'mariadb', directory: string, process
   });
 }
 
-/** One statement over a connection of its own. */
-const QUERY = {
-  async postgres(connectionString: string, sql: string): Promise<void> {
-    const client = new pg.Client({ connectionString });
-    await client.connect();
+const CREATE: Record<Service, (admin: string, name: string) => Promise<void>> = {
+  postgres: (admin, name) => overPostgres(admin, `create database ${name}`),
+  mariadb: (admin, name) => overMariadb(admin, `create database ${name}`),
+  mongo: async () => {}, // made by the first who writes to it
+};
+
+const DROP: Record<Service, (admin: string, name: string) => Promise<void>> = {
+  postgres: (admin, name) => overPostgres(admin, `drop database ${name} with (force)`),
+  mariadb: (admin, name) => overMariadb(admin, `drop database ${name}`),
+  async mongo(admin, name) {
+    const connection = await createConnection(admin).asPromise();
     try {
-      await client.query(sql);
+      await connection.useDb(name).dropDatabase();
     } finally {
-      await client.end();
-    }
-  },
-  async mariadb(uri: string, sql: string): Promise<void> {
-    const connection = await mysql.createConnection(uri);
-    try {
-      await connection.query(sql);
-    } finally {
-      await connection.end();
+      await connection.close();
     }
   },
 };
+
+async function overPostgres(connectionString: string, sql: string): Promise<void> {
+  const client = new pg.Client({ connectionString });
+  await client.connect();
+  try {
+    await client.query(sql);
+  } finally {
+    await client.end();
+  }
+}
+
+async function overMariadb(uri: string, sql: string): Promise<void> {
+  const connection = await mysql.createConnection(uri);
+  try {
+    await connection.query(sql);
+  } finally {
+    await connection.end();
+  }
+}

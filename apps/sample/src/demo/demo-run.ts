@@ -15,6 +15,8 @@ import { readShop } from './shop-records.js';
 const SPARE_STOCK = 1_000;
 /** Nothing finished for this long: something hangs. Unit: ms. */
 const STANDSTILL_MS = 30_000;
+/** MongoDB keeps the open transactions of a killed process, and what they wrote from others, for a minute, and looks for them every half. Unit: ms. */
+const STANDSTILL_ON_MONGO_MS = 120_000;
 const LOOK_EVERY_MS = 100;
 
 interface JobCounts {
@@ -37,6 +39,7 @@ export class DemoRun {
   #lives = 0;
   #jobs: JobCounts = { succeeded: 0, submitted: 0, prepared: 0, failed: 0 };
   #repeatedPosts = 0;
+  readonly #standstillMs: number;
   #state = 'starting';
 
   constructor(
@@ -44,6 +47,7 @@ export class DemoRun {
     { directory, processes, databases }: { directory: string; processes: Processes; databases: DemoDatabases },
   ) {
     this.#options = options;
+    this.#standstillMs = options.db === 'mongo' ? STANDSTILL_ON_MONGO_MS : STANDSTILL_MS;
     this.#directory = directory;
     this.#processes = processes;
     this.#databases = databases;
@@ -171,11 +175,14 @@ export class DemoRun {
   /** Resolves as soon as the payment provider has a request that it keeps open. */
   async #holdPayment(payment: Server): Promise<{ request: string; charged: boolean }> {
     try {
-      const response = await fetch(new URL('/control/hold', payment.url), { method: 'POST', signal: AbortSignal.timeout(STANDSTILL_MS) });
+      const response = await fetch(new URL('/control/hold', payment.url), {
+        method: 'POST',
+        signal: AbortSignal.timeout(this.#standstillMs),
+      });
       return (await response.json()) as { request: string; charged: boolean };
     } catch (cause) {
       throw new Error(
-        `No payment came in for ${STANDSTILL_MS / 1_000} s, so there was none to kill the shop in.\n${this.#processes.tail('shop')}`,
+        `No payment came in for ${this.#standstillMs / 1_000} s, so there was none to kill the shop in.\n${this.#processes.tail('shop')}`,
         { cause },
       );
     }
@@ -192,8 +199,8 @@ export class DemoRun {
       const { succeeded, submitted, prepared } = this.#jobs;
       const to = `${this.#answers.length} orders answered, ${succeeded} jobs finished, ${submitted} under way, ${prepared} prepared`;
       if (to !== moved.to) moved = { at: Date.now(), to };
-      if (Date.now() - moved.at > STANDSTILL_MS) {
-        throw new Error(`Nothing moved for ${STANDSTILL_MS / 1_000} s: ${to}.\n${this.#processes.tail('shop')}`);
+      if (Date.now() - moved.at > this.#standstillMs) {
+        throw new Error(`Nothing moved for ${this.#standstillMs / 1_000} s: ${to}.\n${this.#processes.tail('shop')}`);
       }
       await sleep(LOOK_EVERY_MS);
     }

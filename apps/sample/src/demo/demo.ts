@@ -23,7 +23,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
-process.exitCode = (await run()) ? 0 : 1;
+// Not by itself: where the demo failed, its clients go on posting to a shop that is gone.
+process.exit((await run()) ? 0 : 1);
 
 async function run(): Promise<boolean> {
   console.log(`${options.orders} orders, ${options.kills} kills, ${describeDatabases(options)}, seed ${options.seed}`);
@@ -48,7 +49,7 @@ async function run(): Promise<boolean> {
 }
 
 function describeDatabases({ db, twoDatabases }: DemoOptions): string {
-  const kind = { sqlite: 'SQLite', postgres: 'PostgreSQL', mariadb: 'MariaDB' }[db];
+  const kind = { sqlite: 'SQLite', postgres: 'PostgreSQL', mariadb: 'MariaDB', mongo: 'MongoDB' }[db];
   return twoDatabases ? `orders and jobs in two ${kind} databases` : `one ${kind} database`;
 }
 

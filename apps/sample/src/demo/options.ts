@@ -2,11 +2,11 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import type { OrderLine } from '../service/entities.js';
+import type { OrderLine } from '../service/shop.js';
 import { OrderLines } from './place-orders.js';
 
 export interface DemoOptions {
-  readonly db: 'sqlite' | 'postgres' | 'mariadb';
+  readonly db: 'sqlite' | 'postgres' | 'mariadb' | 'mongo';
   /** The orders in one database, the jobs in another. */
   readonly twoDatabases: boolean;
   readonly orders: number;
@@ -17,8 +17,8 @@ export interface DemoOptions {
 
 export const USAGE = `demo: an order service that is killed in the middle of its work, and what became of its orders
 
-  --db DATABASE          where the jobs and the orders are: sqlite (which it is unless said), postgres or mariadb. A server: the one at STEPPING_DB_URL,
-                         or one that is started for the demo
+  --db DATABASE          where the jobs and the orders are: sqlite (which it is unless said), postgres, mariadb or mongo. A server: the one at
+                         STEPPING_DB_URL, or one that is started for the demo
   --two-databases        the orders in another database than the jobs
   --orders N             how many orders are placed (300)
   --kills N              how often the service is killed (3)
@@ -50,7 +50,7 @@ export function readOptions(args: readonly string[]): DemoOptions {
     }
     const kills = wholeNumber('--kills', values.kills, 0);
     return {
-      db: z.enum(['sqlite', 'postgres', 'mariadb'], '--db is sqlite, postgres or mariadb').parse(values.db),
+      db: z.enum(['sqlite', 'postgres', 'mariadb', 'mongo'], '--db is sqlite, postgres, mariadb or mongo').parse(values.db),
       twoDatabases: values['two-databases'],
       orders: wholeNumber('--orders', values.orders, Math.max(1, kills * ORDERS_PER_KILL)),
       kills,

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { seededRandom } from '../outside/random.js';
-import type { OrderLine } from '../service/entities.js';
+import type { OrderLine } from '../service/shop.js';
 
 /** Orders posted at the same time. */
 const CONCURRENCY = 12;

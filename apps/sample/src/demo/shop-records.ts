@@ -1,4 +1,5 @@
 import Database from 'better-sqlite3';
+import { createConnection } from 'mongoose';
 import mysql from 'mysql2/promise';
 import pg from 'pg';
 
@@ -23,8 +24,24 @@ export interface ReservationRecord {
   readonly madeAt: number;
 }
 
-/** Reads a SQLite file, a PostgreSQL database or one of MariaDB. */
-export async function readShop(at: string): Promise<ShopRecords> {
+/** Reads a SQLite file, or a database of PostgreSQL, MariaDB or MongoDB. */
+export function readShop(at: string): Promise<ShopRecords> {
+  return at.startsWith('mongodb') ? readMongo(at) : readSql(at);
+}
+
+async function readMongo(at: string): Promise<ShopRecords> {
+  const connection = await createConnection(at).asPromise();
+  const all = (collection: string) => connection.getClient().db(connection.name).collection<any>(collection).find().toArray();
+  const [orders, reservations, stock] = [await all('orders'), await all('reservations'), await all('stock')];
+  await connection.close();
+  return {
+    orders: orders.map(({ _id, requestId, total, status, doneAt }) => ({ id: _id, requestId, total, status, doneAt: doneAt?.getTime() })),
+    reservations: reservations.map(({ _id, orderId, madeAt }) => ({ id: _id, orderId, madeAt: madeAt.getTime() })),
+    stock: new Map(stock.map(({ _id, available }) => [_id, available])),
+  };
+}
+
+async function readSql(at: string): Promise<ShopRecords> {
   const query = await open(at);
   const orders = await query.all('select id, request_id, total, status, done_at from orders');
   const reservations = await query.all('select id, order_id, made_at from reservations');

@@ -1,4 +1,4 @@
-// A server that the tests use, too, in a process that ends it: `node database-server.js --service postgres|mariadb --directory DIR`. Ends with SIGTERM.
+// A server that the tests use, too, in a process that ends it: `node database-server.js --service postgres|mariadb|mongodb --directory DIR`. Ends with SIGTERM.
 import { parseArgs } from 'node:util';
 
 const { values: options } = parseArgs({ options: { service: { type: 'string' }, directory: { type: 'string' } } });
@@ -9,7 +9,8 @@ interface Service {
   readonly hint: string;
   start(directory: string): Promise<{ createDatabase(name: string): Promise<string>; stop(): Promise<void> } | undefined>;
 }
-const module = new URL(`../../../../test/services/${options.service}.mjs`, import.meta.url).href;
+const file = options.service === 'mongodb' ? 'mongo' : options.service;
+const module = new URL(`../../../../test/services/${file}.mjs`, import.meta.url).href;
 const { [options.service]: service } = (await import(module)) as Record<string, Service>;
 if (service === undefined) throw new Error(`There is no service ${options.service}.`);
 const starting = service.start(options.directory);

@@ -3,10 +3,10 @@ import { z } from 'zod';
 const Environment = z.object({
   /** `web` takes orders, `worker` runs steps, `all` does both. */
   STEPPING_ROLE: z.enum(['web', 'worker', 'all']).default('all'),
-  STEPPING_DB: z.enum(['sqlite', 'postgres', 'mariadb']).default('sqlite'),
-  /** A file for SQLite, a postgres:// URL for PostgreSQL, a mysql:// URL for MariaDB. */
+  STEPPING_DB: z.enum(['sqlite', 'postgres', 'mariadb', 'mongo']).default('sqlite'),
+  /** A file for SQLite; a postgres://, mysql:// or mongodb:// URL for the others. */
   STEPPING_DB_URL: z.string().default('./shop.sqlite'),
-  /** Puts the orders into a database of their own: a file, or a postgres:// or mysql:// URL. */
+  /** Puts the orders into a database of their own, of whatever kind: a file or a URL. */
   STEPPING_BUSINESS_DB: z.string().min(1).optional(),
   /** Appends every start and end of a step to this file. */
   STEPPING_STEP_LOG: z.string().optional(),
@@ -19,7 +19,7 @@ const Environment = z.object({
 });
 
 export interface DatabaseConfig {
-  readonly kind: 'sqlite' | 'postgres' | 'mariadb';
+  readonly kind: 'sqlite' | 'postgres' | 'mariadb' | 'mongo';
   /** A file or a URL. */
   readonly at: string;
 }
@@ -46,5 +46,6 @@ export const config = {
 
 function databaseAt(at: string): DatabaseConfig {
   if (/^postgres(ql)?:/.test(at)) return { kind: 'postgres', at };
+  if (/^mongodb(\+srv)?:/.test(at)) return { kind: 'mongo', at };
   return { kind: /^(mysql|mariadb):/.test(at) ? 'mariadb' : 'sqlite', at };
 }

@@ -1,28 +1,44 @@
+import type { StorePlugin } from '@stepping/tm-local';
+import { mongooseStore } from '@stepping/tm-local-mongoose';
+import { typeormStore } from '@stepping/tm-local-typeorm';
+import { type Connection, createConnection } from 'mongoose';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { config, type DatabaseConfig } from './config.js';
-import { Order, Reservation, Stock } from './entities.js';
-import { CreateShop1764000000000 } from './migrations.js';
+import { MongooseShop } from './mongoose-shop.js';
+import type { Shop } from './shop.js';
+import { shopSchema, TypeormShop } from './typeorm-shop.js';
 
-const shopSchema = { entities: [Order, Stock, Reservation], migrations: [CreateShop1764000000000] };
+const inShop = config.shop ?? config.jobs;
+// The same object where orders and jobs share a database: one commit then does for both.
+const shopDb = inShop.kind === 'mongo' ? createConnection(inShop.at) : new DataSource({ ...sqlOptions(inShop), ...shopSchema });
+const jobsDb = config.shop ? databaseAt(config.jobs) : shopDb;
 
 /** The orders. */
-export const shopDb = new DataSource({ ...connection(config.shop ?? config.jobs), ...shopSchema });
+export const shop: Shop = shopDb instanceof DataSource ? new TypeormShop(shopDb) : new MongooseShop(shopDb);
 
-/** The jobs: the same DataSource unless the orders have a database of their own. */
-export const jobsDb = config.shop ? new DataSource(connection(config.jobs)) : shopDb;
+/** The jobs. */
+export const jobs: StorePlugin =
+  jobsDb instanceof DataSource ? typeormStore({ dataSource: jobsDb }) : mongooseStore({ connection: jobsDb });
 
 export async function openDatabases(): Promise<void> {
-  await shopDb.initialize();
-  if (jobsDb !== shopDb) await jobsDb.initialize();
   // Whoever takes orders makes their tables. A worker alone has no work before there were any.
-  if (config.role !== 'worker') await shopDb.runMigrations();
+  await shop.open({ migrate: config.role !== 'worker' });
+  if (jobsDb === shopDb) return;
+  await (jobsDb instanceof DataSource ? jobsDb.initialize() : jobsDb.asPromise());
 }
 
 export async function closeDatabases(): Promise<void> {
-  for (const database of new Set([shopDb, jobsDb])) if (database.isInitialized) await database.destroy();
+  await shop.close();
+  if (jobsDb === shopDb) return;
+  if (!(jobsDb instanceof DataSource)) await jobsDb.close();
+  else if (jobsDb.isInitialized) await jobsDb.destroy();
 }
 
-function connection({ kind, at }: DatabaseConfig): DataSourceOptions {
+function databaseAt(database: DatabaseConfig): DataSource | Connection {
+  return database.kind === 'mongo' ? createConnection(database.at) : new DataSource(sqlOptions(database));
+}
+
+function sqlOptions({ kind, at }: DatabaseConfig): DataSourceOptions {
   if (kind === 'postgres') return { type: 'postgres', url: at };
   if (kind === 'mariadb') return { type: 'mariadb', url: at, timezone: 'Z' };
   return { type: 'better-sqlite3', database: at, enableWAL: true };

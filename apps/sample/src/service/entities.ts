@@ -1,14 +1,8 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
-
-/** What a customer wants of one article. Prices are in cents. */
-export interface OrderLine {
-  readonly sku: string;
-  readonly quantity: number;
-  readonly unitPrice: number;
-}
+import type { Order, OrderLine } from './shop.js';
 
 @Entity('orders')
-export class Order {
+export class OrderEntity implements Order {
   @PrimaryColumn({ type: 'varchar', length: 36 })
   id!: string;
 
@@ -40,7 +34,7 @@ export class Order {
 }
 
 @Entity('stock')
-export class Stock {
+export class StockEntity {
   @PrimaryColumn({ type: 'varchar', length: 64 })
   sku!: string;
 
@@ -50,7 +44,7 @@ export class Stock {
 
 /** Says that the stock of an order was taken. Nothing in this table keeps an order from being in it twice: that is for its step to see to, and for the audit of the demo to find. */
 @Entity('reservations')
-export class Reservation {
+export class ReservationEntity {
   @PrimaryColumn({ type: 'varchar', length: 36 })
   id!: string;
 

@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { gidFrom, type Stepping, SteppingError } from '@stepping/core';
-import { inTransaction } from '@stepping/db-typeorm';
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
-import { shopDb } from './databases.js';
-import { Order, Stock } from './entities.js';
+import { shop } from './databases.js';
+import type { Order } from './shop.js';
 import { chargeCard, markDone, reserveStock, sendConfirmation } from './steps.js';
 
 const NewOrder = z.object({
@@ -32,19 +31,19 @@ export function orderRoutes(app: FastifyInstance, stepping: Stepping): void {
       return await reply.code(201).send(await placeOrder(stepping, requestId, input));
     } catch (error) {
       if (!SteppingError.is(error, 'JOB_DUPLICATE')) throw error;
-      return reply.code(200).send(await shopDb.manager.findOneByOrFail(Order, { requestId }));
+      return reply.code(200).send(await shop.find({ requestId }));
     }
   });
 
   app.get<{ Params: { id: string } }>('/orders/:id', async (request, reply) => {
-    const order = await shopDb.manager.findOneBy(Order, { id: request.params.id });
+    const order = await shop.find({ id: request.params.id });
     return order ?? reply.code(404).send({ message: `There is no order ${request.params.id}` });
   });
 
   app.put<{ Params: { sku: string } }>('/stock/:sku', async (request) => {
     const { available } = z.object({ available: z.number().int().min(0) }).parse(request.body);
     const stock = { sku: request.params.sku, available };
-    await inTransaction(stepping, shopDb, ({ manager }) => manager.upsert(Stock, stock, ['sku']));
+    await shop.inTransaction(stepping, {}, (tx) => tx.shop.setStock(stock));
     return stock;
   });
 
@@ -59,9 +58,9 @@ export function orderRoutes(app: FastifyInstance, stepping: Stepping): void {
 
 /** Commits the order and its job in one go, or neither. */
 function placeOrder(stepping: Stepping, requestId: string, { blocked, card, ...input }: z.output<typeof NewOrder>): Promise<Order> {
-  return inTransaction(stepping, { dataSource: shopDb, gid: gidFrom('order', requestId) }, async ({ manager, job }) => {
+  return shop.inTransaction(stepping, { gid: gidFrom('order', requestId) }, async ({ shop, job }) => {
     const total = input.lines.reduce((sum, { quantity, unitPrice }) => sum + quantity * unitPrice, 0);
-    const order = manager.create(Order, {
+    const order: Order = {
       ...input,
       id: randomUUID(),
       requestId,
@@ -69,8 +68,8 @@ function placeOrder(stepping: Stepping, requestId: string, { blocked, card, ...i
       status: 'placed',
       placedAt: new Date(),
       doneAt: null,
-    });
-    await manager.insert(Order, order);
+    };
+    await shop.insertOrder(order);
     job
       .addStep(chargeCard, { reference: requestId, amount: total, card })
       .addStep(reserveStock, { orderId: order.id })

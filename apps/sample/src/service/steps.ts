@@ -1,18 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { defineStep, retryAfter, token } from '@stepping/core';
 import { httpStep } from '@stepping/core/http';
-import { once } from '@stepping/db-typeorm';
 import type { Transporter } from 'nodemailer';
-import type { DataSource, EntityManager } from 'typeorm';
 import { z } from 'zod';
 import { config } from './config.js';
-import { Order, Reservation, Stock } from './entities.js';
+import type { Shop, ShopTransaction } from './shop.js';
 
 /** A transaction on the database of the shop. Steps write through it: on SQLite all who write take turns. */
-export type ShopTransaction = <R>(work: (shop: EntityManager) => Promise<R>) => Promise<R>;
-export const ShopTransaction = token<ShopTransaction>('ShopTransaction');
+export type InTransaction = <R>(work: (shop: ShopTransaction) => Promise<R>) => Promise<R>;
+export const InTransaction = token<InTransaction>('InTransaction');
 
-export const ShopDb = token<DataSource>('ShopDb');
+export const ShopOfSteps = token<Shop>('Shop');
 
 export const Mailer = token<Pick<Transporter, 'sendMail'>>('Mailer');
 
@@ -36,23 +34,18 @@ export const chargeCard = httpStep({
 export const reserveStock = defineStep({
   name: 'order.reserve-stock',
   args: OfOrder,
-  inject: { shopDb: ShopDb },
+  inject: { shop: ShopOfSteps },
   // Taking it twice would be wrong, and a repeat of this step knows nothing of the attempt before: the database does.
   run: (context) =>
-    once(context.deps.shopDb, context, async (shop) => {
-      const { args } = context;
-      const { lines } = await shop.findOneByOrFail(Order, { id: args.orderId });
+    context.deps.shop.once(context, async (shop) => {
+      const { orderId } = context.args;
+      const lines = await shop.linesOf(orderId);
       // Always in the same order, so that two orders of the same articles never wait for each other.
-      for (const { sku, quantity } of lines.toSorted((a, b) => (a.sku < b.sku ? -1 : 1))) {
-        const taken = await shop
-          .createQueryBuilder()
-          .update(Stock)
-          .set({ available: () => 'available - :quantity' })
-          .where('sku = :sku and available >= :quantity', { sku, quantity })
-          .execute();
-        if (taken.affected === 0) throw retryAfter(OUT_OF_STOCK_DELAY_MS, `There are no ${quantity} of ${sku} in stock`);
+      for (const line of lines.toSorted((a, b) => (a.sku < b.sku ? -1 : 1))) {
+        if (await shop.takeStock(line)) continue;
+        throw retryAfter(OUT_OF_STOCK_DELAY_MS, `There are no ${line.quantity} of ${line.sku} in stock`);
       }
-      await shop.insert(Reservation, { id: randomUUID(), orderId: args.orderId, madeAt: new Date() });
+      await shop.insertReservation({ id: randomUUID(), orderId, madeAt: new Date() });
     }),
 });
 
@@ -77,7 +70,6 @@ export const sendConfirmation = defineStep({
 export const markDone = defineStep({
   name: 'order.mark-done',
   args: OfOrder,
-  inject: { transaction: ShopTransaction },
-  run: ({ args, deps }) =>
-    deps.transaction((shop) => shop.update(Order, { id: args.orderId, status: 'placed' }, { status: 'done', doneAt: new Date() })),
+  inject: { inTransaction: InTransaction },
+  run: ({ args, deps }) => deps.inTransaction((shop) => shop.markDone(args.orderId, new Date())),
 });
