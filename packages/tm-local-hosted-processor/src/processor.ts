@@ -309,8 +309,11 @@ export class Processor implements LocalProcessor {
   async #extend(renewable: readonly JobRun[]): Promise<void> {
     const { store, clock, leaseMs } = this.#engine;
     const size = store.maxBatch ?? MAX_IN_FLIGHT;
-    for (let i = 0; i < renewable.length; i += size) {
-      const batch = renewable.slice(i, i + size);
+    // A job that was not renewed in time may have been claimed once more by this very process. The answer is by gid, so each of the two runs asks for itself.
+    const twice = renewable.filter((run, i) => run.gid === renewable[i - 1]?.gid);
+    const once = twice.length === 0 ? renewable : renewable.filter((run, i) => run.gid !== renewable[i - 1]?.gid);
+    for (let i = 0; i < once.length; i += size) {
+      const batch = once.slice(i, i + size);
       const sentAt = clock.monotonicMs();
       const kept = await store.extend(
         batch.map(({ gid, lease }) => ({ gid, lease })),
@@ -321,6 +324,7 @@ export class Processor implements LocalProcessor {
         else run.leaseGone();
       }
     }
+    if (twice.length > 0) await this.#extend(twice);
   }
 
   async #removeOld(): Promise<number> {

@@ -91,6 +91,28 @@ describe('the hosted processor', () => {
     expect(attempts).toBe(4);
   });
 
+  it('aborts a handler whose job it has claimed anew itself, after leases could not be renewed', async () => {
+    let down = true;
+    const store = disturbed(memoryStore(), (method) => {
+      if (down && method === 'extend') throw new Error('the store is down');
+    });
+    const signals: AbortSignal[] = [];
+    const step = defineStep({
+      name: 'a',
+      run({ signal }) {
+        signals.push(signal);
+        return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+      },
+    });
+    const stepping = await app([step], { store, processor: { maxPollMs: 50 }, tm: { leaseMs: 300 } });
+    await stepping.createJob().addStep(step).start();
+    await until(() => signals.length === 2);
+    down = false;
+    await until(() => signals[0]?.aborted === true);
+    expect(signals[0]?.reason).toMatchObject({ code: 'LEASE_LOST' });
+    expect(signals[1]?.aborted).toBe(false);
+  });
+
   it('finds by its poll what another process stored', async () => {
     const step = defineStep({ name: 'a', run() {} });
     const store = memoryStore();

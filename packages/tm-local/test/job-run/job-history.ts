@@ -1,6 +1,6 @@
 import type { JobRow } from '../../src/memory-database.js';
 import type { ClaimedJob, Save, StoredStatus } from '../../src/transaction-store.js';
-import type { Holder } from './job-world.js';
+import { type Holder, LEASE_MS } from './job-world.js';
 
 /** Where each status may lead. */
 const NEXT: Record<StoredStatus, readonly StoredStatus[]> = {
@@ -15,6 +15,8 @@ const NEXT: Record<StoredStatus, readonly StoredStatus[]> = {
 
 /** What was seen of one holder. */
 interface Seen {
+  /** The last one that it was at, as the row said or as it wrote itself. */
+  step: number;
   /** It has started the step that it is at. */
   started: boolean;
   running: boolean;
@@ -56,6 +58,7 @@ export class JobHistory {
     this.#must(!this.#holders.has(key), `Two hold ${key}`);
     this.#mustBe(job.status, 'submitted', `The status of ${key}`);
     const seen = {
+      step: job.step,
       started: false,
       running: false,
       done: false,
@@ -102,7 +105,7 @@ export class JobHistory {
     seen.running = false;
     seen.writing = true;
     const successOf = `${keyOf(holder)}/${save.step - 1}`;
-    if (save.attempt === 1 && save.step > 0 && save.error === undefined && !save.giveUp && save.status === 'submitted') {
+    if (save.step > seen.step && save.status === 'submitted') {
       this.#must(this.#succeeded.has(successOf), `${keyOf(holder)} goes on to step ${save.step} though the one before did not succeed`);
     }
     if (save.status === 'succeeded')
@@ -111,7 +114,9 @@ export class JobHistory {
 
   /** A write was done. */
   saved(save: Save, holder: Holder | undefined): void {
-    const isCount = !save.giveUp && save.attempt > 1;
+    // Without letting go of its mark: no step of this process, so somebody else is to look at it later.
+    const isPutOff = !save.giveUp && save.dueInMs !== undefined;
+    const isCount = !save.giveUp && !isPutOff && save.attempt > 1;
     const isHandBack = save.giveUp && save.status === 'submitted' && save.error === undefined && save.queue === undefined;
     const seen = holder && this.#seen(holder);
     // Who never started has no attempt to give back.
@@ -120,7 +125,8 @@ export class JobHistory {
     seen.writing = false;
     if (isCount) seen.countedUnstarted = true;
     else seen.started = false;
-    if (save.giveUp) seen.done = true;
+    seen.step = save.step;
+    if (save.giveUp || isPutOff) seen.done = true;
   }
 
   /** The holder learned that its write did not match or that its lease is gone, or learned nothing. */
@@ -129,10 +135,13 @@ export class JobHistory {
     if (holder) this.#seen(holder).done = true;
   }
 
-  /** A step took its whole process along while it was starting: no neighbour may have been charged for an attempt by a silent holder, and not have started yet. */
-  killedBy(killer: Holder): void {
+  /**
+   * A step took its whole process along while it was starting: no neighbour may have been charged for an attempt by a silent holder, and not have started yet. But for one whose
+   * charge took nearly all of its lease: it starts nothing any more.
+   */
+  killedBy(killer: Holder, leaseLeftMs: (holder: Holder) => number): void {
     for (const { holder, seen } of this.#holders.values()) {
-      if (holder.worker !== killer.worker || !holder.takenOver || seen.writing || seen.done) continue;
+      if (holder.worker !== killer.worker || !holder.takenOver || seen.writing || seen.done || leaseLeftMs(holder) < LEASE_MS / 5) continue;
       this.#must(!seen.countedUnstarted, `${keyOf(killer)} kills ${keyOf(holder)}, which is counted and not started`);
     }
   }

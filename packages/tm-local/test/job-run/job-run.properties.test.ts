@@ -95,6 +95,16 @@ const FAULTS: Record<string, (fault: string) => readonly fc.Arbitrary<Command>[]
     onWorker('aborts', true, (world, w) => world.abortRuns(w), fault),
     onWorker('exits', true, (world, w) => world.exit(w), fault),
   ],
+  'other releases': (fault) => [
+    onWorker(
+      'is of an old release from now on, or of the new one again',
+      undefined,
+      async (_world, w) => {
+        w.outdated = !w.outdated;
+      },
+      fault,
+    ),
+  ],
   'lost answers': (fault) => [answer('done, unheard', fault), answer('done twice', fault), answer('lost', fault), answer('refused', fault)],
   'late writes': (fault) => [
     answer('lands later', fault),
@@ -151,7 +161,7 @@ const FAULTS: Record<string, (fault: string) => readonly fc.Arbitrary<Command>[]
 
 const commands = [...WORK, ...Object.entries(FAULTS).flatMap(([fault, verbs]) => verbs(fault))];
 const history = fc.commands(commands, { maxCommands: 250, size: 'max' });
-const plan: fc.Arbitrary<JobPlan> = fc.record({ steps: fc.integer({ min: 1, max: 3 }), prepared: fc.boolean() });
+const plan: fc.Arbitrary<JobPlan> = fc.record({ steps: fc.integer({ min: 1, max: 3 }), prepared: fc.boolean(), elsewhere: fc.boolean() });
 const scene = fc.record({
   plans: fc.array(plan, { minLength: 1, maxLength: 3 }),
   faults: fc.subarray(Object.keys(FAULTS), { minLength: 1, maxLength: 4 }),

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { permanent, type RunnableStep, retryAfter, type SteppingEvents, silentLogger } from '@stepping/core';
+import { permanent, type RunnableStep, retryAfter, SteppingError, type SteppingEvents, silentLogger } from '@stepping/core';
+import type { Clock } from '../../src/clock.js';
 import { type Acknowledged, WriteGivenUp } from '../../src/group-commit.js';
 import { JobRun, type JobRunDeps } from '../../src/job-run.js';
 import { type JobRow, MemoryDatabase } from '../../src/memory-database.js';
@@ -21,6 +22,8 @@ const TIMEOUT_MS = 15_000;
 export interface JobPlan {
   readonly steps: number;
   readonly prepared: boolean;
+  /** The last of several steps belongs to a queue that only one of the workers serves. */
+  readonly elsewhere: boolean;
 }
 
 /** What becomes of a write that a worker sent. */
@@ -59,11 +62,20 @@ interface Transaction {
 
 class Worker {
   readonly gate = new StartGate();
-  readonly suspects = new Slots(1);
-  readonly slots = new Slots(2);
+  readonly suspects: Slots;
+  readonly slots: Slots;
   readonly holders: Holder[] = [];
+  readonly queues: readonly string[];
   alive = true;
   stopping = false;
+  /** A release that does not know the steps of now. */
+  outdated = false;
+
+  constructor(queues: readonly string[], clock: Clock) {
+    this.queues = queues;
+    this.suspects = new Slots(1, clock);
+    this.slots = new Slots(2, clock);
+  }
 }
 
 /**
@@ -78,7 +90,7 @@ export class JobWorld {
   readonly running: RunningAttempt[] = [];
   readonly transactions: Transaction[] = [];
   readonly gids: readonly string[];
-  readonly workers: [Worker, Worker] = [new Worker(), new Worker()];
+  readonly workers: [Worker, Worker] = [new Worker(['default'], this.clock), new Worker(['default', 'elsewhere'], this.clock)];
   /** The next step of these kills its process in the moment in which it starts. */
   readonly lethal = new Set<string>();
   readonly #database = new MemoryDatabase('default');
@@ -114,7 +126,12 @@ export class JobWorld {
     const plan = this.#plans[this.gids.indexOf(gid)] as JobPlan;
     const instance = `i${++this.#instances}`;
     const held = worker !== undefined && !plan.prepared;
-    const steps = encodeSteps(Array.from({ length: plan.steps }, (_, i) => ({ name: `step-${i}`, queue: 'default', args: undefined })));
+    const steps = encodeSteps(
+      Array.from({ length: plan.steps }, (_, i) => {
+        const queue = plan.elsewhere && i > 0 && i === plan.steps - 1 ? 'elsewhere' : 'default';
+        return { name: `step-${i}`, queue, args: undefined };
+      }),
+    );
     const sentAt = this.clock.monotonicMs();
     const [answer] = await this.#store.create([
       {
@@ -173,7 +190,9 @@ export class JobWorld {
 
   async claim(worker: Worker): Promise<void> {
     const sentAt = this.clock.monotonicMs();
-    for (const job of await this.#store.claimDue({ queue: 'default', limit: 3, leaseMs: LEASE_MS })) this.#open(worker, job, sentAt);
+    for (const queue of worker.queues) {
+      for (const job of await this.#store.claimDue({ queue, limit: 3, leaseMs: LEASE_MS })) this.#open(worker, job, sentAt);
+    }
     await this.settle();
   }
 
@@ -252,13 +271,15 @@ export class JobWorld {
     await this.settle();
   }
 
+  /** As a processor does it. */
   async renew(worker: Worker): Promise<void> {
-    const renewable = worker.holders.filter(({ run }) => run.renewable);
-    const sentAt = this.clock.monotonicMs();
-    const kept = await this.#store.extend(renewable, LEASE_MS);
-    for (const { gid, run } of renewable) {
-      if (kept.has(gid)) run.renewed(sentAt);
-      else run.leaseGone();
+    worker.slots.dismiss(LEASE_MS);
+    worker.suspects.dismiss(LEASE_MS);
+    for (const holder of worker.holders.filter(({ run }) => run.renewable)) {
+      const sentAt = this.clock.monotonicMs();
+      const kept = await this.#store.extend([holder], LEASE_MS);
+      if (kept.has(holder.gid)) holder.run.renewed(sentAt);
+      else holder.run.leaseGone();
     }
     await this.settle();
   }
@@ -309,7 +330,7 @@ export class JobWorld {
       const nextDueAt = Math.min(...this.gids.map((gid) => this.row(gid)?.dueAt ?? Number.POSITIVE_INFINITY));
       await this.advance(Math.max(0, nextDueAt - this.clock.now()));
       await this.queryBack();
-      await this.claim(this.workers[0]);
+      await this.claim(this.workers[1]);
       while (this.sent.length + this.running.length > 0) {
         for (const sent of [...this.sent]) await this.answer(sent, 'done');
         for (const attempt of [...this.running]) await this.end(attempt, 'succeeds');
@@ -355,7 +376,13 @@ export class JobWorld {
     const deps: JobRunDeps = {
       save: (save) => this.#send(holder, save),
       holds: async ({ gid, lease }) => this.row(gid)?.lease === lease,
-      steps: { queues: () => ['default'], open: async ({ name }) => this.#runnable(holder, Number(name.slice(5))) },
+      steps: {
+        queues: () => ['default'],
+        open: async ({ name }) => {
+          if (worker.outdated) throw new SteppingError('STEP_NOT_RUNNABLE', `no ${name}`);
+          return this.#runnable(holder, Number(name.slice(5)));
+        },
+      },
       events: {
         emit: <K extends keyof SteppingEvents>(event: K, _payload: SteppingEvents[K]) => {
           if (event === 'job.lease-lost') this.history.letGo(holder);
@@ -369,7 +396,7 @@ export class JobWorld {
       unrunnable: new UnrunnableBackoff(),
       slots: worker.slots,
       leaseMs: LEASE_MS,
-      serves: () => true,
+      serves: (queue) => worker.queues.includes(queue),
       putBack() {},
     };
     const run = new JobRun(deps, job, sentAt);
@@ -392,7 +419,7 @@ export class JobWorld {
         if (!holder.worker.alive) return new Promise(() => {});
         this.history.started(holder, step, this.row(holder.gid));
         if (this.lethal.delete(holder.gid)) {
-          this.history.killedBy(holder);
+          this.history.killedBy(holder, ({ gid }) => (this.row(gid)?.dueAt ?? 0) - this.clock.now());
           this.crash(holder.worker);
           return new Promise(() => {});
         }
@@ -414,6 +441,6 @@ export class JobWorld {
     ofOthers(this.sent);
     ofOthers(this.running);
     const i = this.workers.indexOf(worker);
-    if (i >= 0) this.workers[i] = new Worker();
+    if (i >= 0) this.workers[i] = new Worker(worker.queues, this.clock);
   }
 }
