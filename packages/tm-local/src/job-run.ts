@@ -236,6 +236,11 @@ export class JobRun {
       if (!(await this.#count(raised))) return { outcome: LEFT };
       this.#attempt = raised;
       if (raised === maxAttempts && !(await this.#count(maxAttempts + 1))) return { outcome: LEFT };
+      if (!this.#mayStart()) {
+        // Still inside: until it is written that the attempt did not count, nobody else is started who could kill the process.
+        await this.#handBack();
+        return { outcome: LEFT };
+      }
       // In an object: an async function would await a bare promise, and the gate is to open when the step has started, not when it ended.
       return { outcome: this.#start(step, runnable) };
     });
@@ -248,7 +253,7 @@ export class JobRun {
     // its last attempt.
     if (this.#attempt >= runnable.retry.maxAttempts && !(await this.#count(this.#attempt + 1))) return LEFT;
     for (let closing = this.#deps.gate.closing; closing; closing = this.#deps.gate.closing) await closing;
-    return this.#start(step, runnable);
+    return this.#mayStart() ? this.#start(step, runnable) : NOT_STARTED;
   }
 
   /** Writes the number of the attempt, absolute, so that a repeat counts nothing twice. False: let go. */
@@ -258,12 +263,16 @@ export class JobRun {
     return true;
   }
 
+  /** Not after stop(); and not late, by a frozen process or a store that was slow: somebody else may own the job by now. Handing it back then is fenced. */
+  #mayStart(): boolean {
+    const { clock, leaseMs } = this.#deps;
+    return !this.#stopping && clock.monotonicMs() <= this.#leaseEndsAt - leaseMs * START_MARGIN;
+  }
+
   /** Calls the step's code in this very turn. Resolves with the first of: its end, its timeout, the lost lease, the end of the process. */
   #start(step: DecodedStep, runnable: RunnableStep): Promise<Outcome> {
-    const { clock, events, leaseMs } = this.#deps;
+    const { clock, events } = this.#deps;
     if (this.#left) return Promise.resolve(LEFT);
-    // Late: a frozen process, or a store that was slow. Somebody else may own the job by now; handing it back is fenced.
-    if (this.#stopping || clock.monotonicMs() > this.#leaseEndsAt - leaseMs * START_MARGIN) return Promise.resolve(NOT_STARTED);
     const { gid } = this;
     const { tenant } = this.#job;
     const controller = new AbortController();
