@@ -200,7 +200,7 @@ for (const service of [await testService('mariadb'), await testService('mysql')]
           await runner.query('update ours set n = 1 where id = 1');
           const created = enlisted.create(aJob({ gid: 'a', instance: 'mine' }));
           created.catch(() => {});
-          await until(async () => (await dataSource.query(WAITING)).length > 0);
+          await until(() => waiting(dataSource));
           await rival.query('update ours set n = 2 where id = 1');
           return created;
         });
@@ -251,8 +251,8 @@ for (const service of [await testService('mariadb'), await testService('mysql')]
       await inTransaction(async (runner) => {
         await runner.query(`select 1 from stepping_job where gid = 'a' for update`);
         const saved = store.save([checkpoint(job, 1)]).catch((error) => error);
-        const [{ id }] = await until(() => dataSource.query(WAITING));
-        await dataSource.query(`kill ${id}`);
+        const [blocked] = await until(() => waiting(dataSource));
+        await dataSource.query(`kill ${blocked?.id}`);
         const error = await saved;
         expect(error).toBeInstanceOf(Error);
         expect(error).not.toBeInstanceOf(WriteRefused);
@@ -323,7 +323,7 @@ for (const service of [await testService('mariadb'), await testService('mysql')]
         await inTransaction(async (runner) => {
           await runner.query(`select 1 from stepping_job where gid = 'a' for update`);
           const sent = farStore.save([checkpoint(job, 2)]).catch((error) => error);
-          await until(async () => (await dataSource.query(WAITING)).length > 0);
+          await until(() => waiting(dataSource));
           proxy.cut();
           expect((await sent).code).not.toBe('STORE_UNAVAILABLE');
           expect(await sent).not.toBeInstanceOf(WriteRefused);
@@ -355,10 +355,16 @@ async function until<R>(condition: () => R | Promise<R>): Promise<NonNullable<R>
   }
 }
 
-/** The connections to this database that wait for a lock of a row. */
-const WAITING = `
-  select p.id from information_schema.innodb_trx t join information_schema.processlist p on p.id = t.trx_mysql_thread_id
-  where t.trx_state = 'LOCK WAIT' and p.db = database()`;
+/** The connections to this database that wait for a lock of a row. (`innodb_trx` is a copy that is not made anew while somebody keeps looking at it.) */
+async function waiting(dataSource: DataSource): Promise<readonly { id: number }[]> {
+  const [{ Status }] = await dataSource.query('show engine innodb status');
+  const ids = (Status as string)
+    .split('---TRANSACTION')
+    .filter((transaction) => transaction.includes('LOCK WAIT'))
+    .map((transaction) => Number(/thread id (\d+)/.exec(transaction)?.[1]));
+  if (ids.length === 0) return [];
+  return dataSource.query('select id from information_schema.processlist where db = database() and id in (?)', [ids]);
+}
 
 const FINISHED = `
   insert into stepping_job (gid, lease, created_at, finished_at, step, attempt, status, held, instance, queue, steps)

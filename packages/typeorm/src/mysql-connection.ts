@@ -6,7 +6,7 @@ export interface MysqlConnection {
   query(query: MysqlQuery, done: MysqlDone): unknown;
   /** Prepared once per connection. */
   execute(query: MysqlQuery, done: MysqlDone): unknown;
-  readonly stream: { destroy(error: Error): unknown };
+  readonly stream: { write(data: Uint8Array, sent: () => void): unknown; destroy(error: Error): unknown; readonly destroyed?: boolean };
   readonly threadId: number | null;
 }
 

@@ -50,6 +50,6 @@ export async function assertInMysqlTransaction(runner: QueryRunner): Promise<voi
 }
 
 function isLost(runner: QueryRunner): boolean {
-  const { databaseConnection } = runner as unknown as { databaseConnection?: MysqlConnection & { stream: { destroyed?: boolean } } };
+  const { databaseConnection } = runner as unknown as { databaseConnection?: MysqlConnection };
   return databaseConnection?.stream.destroyed === true;
 }

@@ -78,13 +78,15 @@ function mysqlOptions(dataSource: DataSource, own: OwnDataSourceOptions): DataSo
   const primary = replication === undefined ? options : { ...withoutCredentials(options), ...replication.master };
   const { isolationLevel: _theirs, logger: _logger, maxQueryExecutionTime: _slow, acquireTimeout: _unknownToMysql2, ...kept } = primary;
   const database = schemaOf(dataSource);
+  const extra = options.extra as { readonly flags?: readonly string[] } | undefined;
+  const flags = extra?.flags ?? options.flags ?? [];
   return {
     ...kept,
     ...BARE,
     ...(database === undefined ? {} : { database }),
     // Read last by TypeORM, so that nothing of theirs changes what we send or get.
     extra: {
-      ...(options.extra as object | undefined),
+      ...extra,
       connectionLimit: own.poolSize,
       maxIdle: own.poolSize,
       waitForConnections: true,
@@ -92,7 +94,7 @@ function mysqlOptions(dataSource: DataSource, own: OwnDataSourceOptions): DataSo
       connectTimeout: own.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
       enableKeepAlive: true,
       charset: 'utf8mb4',
-      flags: ['FOUND_ROWS'],
+      flags: [...flags.filter((flag) => !/FOUND_ROWS/i.test(flag)), 'FOUND_ROWS'],
       // On connections of our own alone, where every text is ours.
       multipleStatements: true,
       namedPlaceholders: false,

@@ -62,7 +62,7 @@ export class MysqlLane extends Lane<MysqlConnection, MysqlSend> {
   }
 
   protected isLost({ stream }: MysqlConnection): boolean {
-    return (stream as { destroyed?: boolean }).destroyed === true;
+    return stream.destroyed === true;
   }
 }
 
