@@ -360,6 +360,7 @@ async function waiting(dataSource: DataSource): Promise<readonly { id: number }[
   const [{ Status }] = await dataSource.query('show engine innodb status');
   const ids = (Status as string)
     .split('---TRANSACTION')
+    .slice(1) // before: the latest deadlock
     .filter((transaction) => transaction.includes('LOCK WAIT'))
     .map((transaction) => Number(/thread id (\d+)/.exec(transaction)?.[1]));
   if (ids.length === 0) return [];
