@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { postgresDatabase } from '@stepping/test-services';
+import { postgresDatabase, testService } from '@stepping/test-services';
 import { DataSource, type QueryRunner } from 'typeorm';
 
 /** One real database, which several "processes" open. */
@@ -102,6 +102,42 @@ export const postgres: OpenDatabase = async (label) => {
       connectedQueryRunners.splice(connectedQueryRunners.indexOf(runner), 1);
       const end = async () => releaseCallback(new Error('The connection broke'));
       return { end, commit: () => client.query('COMMIT').finally(end) };
+    },
+    close: () => own.destroy(),
+  };
+};
+
+export const mariadb: OpenDatabase = async (label) => {
+  const url = await (await testService('mariadb')).database(label.replaceAll('-', '_'));
+  const { hostname: host, port, pathname, username, password } = new URL(url);
+  const connect = (credentials: { username: string; password: string }) =>
+    new DataSource({ type: 'mariadb', host, port: Number(port), database: pathname.slice(1), poolSize: 4, ...credentials }).initialize();
+  const own = await connect({ username, password });
+  // Here an update also waits for rows that are not committed yet.
+  const run: Database['run'] = (sql, values = []) =>
+    own.query(sql.startsWith('update') ? `set statement innodb_lock_wait_timeout = 1 for ${sql}` : sql, [...values]);
+  return {
+    // A user for each process: that is how the server tells whose a connection is.
+    async open(processName) {
+      await run(`create user if not exists '${processName}'@'%' identified by 'secret'`);
+      await run(`grant all on *.* to '${processName}'@'%'`);
+      return connect({ username: processName, password: 'secret' });
+    },
+    async cut(processName) {
+      const connections = await run('select id from information_schema.processlist where user = ?', [processName]);
+      for (const { id } of connections) await run(`kill ${id}`).catch(() => {}); // it has just ended
+    },
+    run,
+    now: 'utc_timestamp(6)',
+    longAgo: "'2000-01-01'",
+    canLandLate: true,
+    breakConnection: (runner) => {
+      const { databaseConnection: connection } = runner as any;
+      Object.assign(runner, { isReleased: true });
+      const end = async () => connection.stream.destroy(new Error('The connection broke'));
+      const commit = () =>
+        new Promise<void>((resolve, reject) => connection.query('COMMIT', (error: unknown) => (error ? reject(error) : resolve())));
+      return { end, commit: () => commit().finally(end) };
     },
     close: () => own.destroy(),
   };

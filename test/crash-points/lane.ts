@@ -39,7 +39,7 @@ export class Lane {
     const id = `${process.pid}-${lanes + 1}`;
     const storeDatabase = await store(`store-${id}`);
     const lane = new Lane({ store: storeDatabase, business: business ? await business(`business-${id}`) : storeDatabase });
-    await lane.#databases.business.run('create table deed (id text primary key)');
+    await lane.#databases.business.run('create table deed (id varchar(200) primary key)');
     lane.#b = await lane.#start('b');
     return lane;
   }
@@ -62,7 +62,7 @@ export class Lane {
       ...this.#databases,
       gid,
       trace,
-      behaviour: (step, signal) => scenario.behaviour?.(stage, step, signal) ?? Promise.resolve(),
+      behaviour: (step, context, process) => scenario.behaviour?.(stage, step, context, process) ?? Promise.resolve(),
     };
     const stage = new Stage(a, b, this.#world, gid);
     await this.#clear();

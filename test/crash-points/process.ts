@@ -1,9 +1,20 @@
-import { createStepping, DbProviders, type DbTransaction, defineStep, type Stepping, type SteppingPlugin, unchecked } from '@stepping/core';
-import { typeormDb } from '@stepping/db-typeorm';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import {
+  createStepping,
+  DbProviders,
+  type DbTransaction,
+  defineStep,
+  type StepContext,
+  type Stepping,
+  type SteppingPlugin,
+  unchecked,
+} from '@stepping/core';
+import { once, typeormDb } from '@stepping/db-typeorm';
 import { localTm, Store, type StorePlugin, type TransactionStore } from '@stepping/tm-local';
 import { hostedProcessor } from '@stepping/tm-local-hosted-processor';
 import { typeormStore } from '@stepping/tm-local-typeorm';
-import type { DataSource, QueryRunner } from 'typeorm';
+import { transactionalClone } from '@stepping/typeorm';
+import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { type Accident, ConnectionLost, ProcessDied } from './accidents.js';
 import { ENLISTED, type Passage, PROVIDER, STORE, TRANSACTION, throughBoundary, UNHEARD } from './boundaries.js';
 import type { Database } from './databases.js';
@@ -20,6 +31,7 @@ export interface Trace {
   readonly step: string;
 }
 
+const insideOnce = new AsyncLocalStorage<true>();
 const POLLS = new Set(['store.nextDueInMs', 'store.claimDue']);
 const OF_NO_GID = new Set(['store.list', 'store.startPurge']);
 
@@ -30,7 +42,7 @@ export interface World {
   readonly business: Database;
   readonly trace: Trace[];
   /** How a step behaves in this run, beyond leaving its trace. */
-  behaviour(step: string, signal: AbortSignal): Promise<void>;
+  behaviour(step: string, context: StepContext<{ start: string }>, process: Process): Promise<void>;
 }
 
 /** `once` has one attempt. */
@@ -91,6 +103,7 @@ export class Process {
       logger: silent,
     });
     await stepping.start();
+    await process.#commitsOfOnceThroughBoundary();
     process.stepping = throughCreateJob(stepping, (transaction) => process.transaction(transaction, databases.business));
     return process;
   }
@@ -192,7 +205,8 @@ export class Process {
   }
 
   /** One step: leaves its trace, then does what the run says. */
-  async run(step: StepName, start: string, signal: AbortSignal): Promise<void> {
+  async run(step: StepName, context: StepContext<{ start: string }>): Promise<void> {
+    const { start } = context.args;
     this.running++;
     try {
       const { trace, behaviour } = this.#world();
@@ -200,7 +214,7 @@ export class Process {
         `step.${step}`,
         async () => {
           trace.push({ what: 'begins', start, step });
-          await behaviour(step, signal);
+          await behaviour(step, context, this);
           if (this.dead) throw new ProcessDied();
           trace.push({ what: 'ends', start, step });
         },
@@ -224,14 +238,44 @@ export class Process {
     const isCommit = call.endsWith('.commit');
     const lands = this.accident?.kind.startsWith('lands') && isCommit;
     return this.own(call, real, async (how) => {
-      // SQLite has no connection to lose: a statement fails, and the transaction stays. A failed COMMIT is rolled back by the transaction itself.
-      if (business.canLandLate || (isCommit && how === 'not done')) {
+      // SQLite has no connection to lose: a statement fails, and the transaction stays. One of ours rolls back what its runner did not commit; here that is
+      // done for those whose `commit` does not get that far.
+      if (business.canLandLate || (isCommit && how === 'not done' && call !== 'once.commit')) {
         const broken = business.breakConnection(runner);
         if (lands) this.late = () => broken.commit();
         else await broken.end();
       }
       throw new ConnectionLost(`The connection broke at ${call}`);
     });
+  }
+
+  /** An effect of a step, once: the row of this id. */
+  async effect(context: StepContext<{ start: string }>, id: string): Promise<void> {
+    const insert = (manager: EntityManager) => manager.query(`insert into deed (id) values ('${id}')`);
+    await insideOnce.run(true, () =>
+      once(this.dataSource, context, (manager) =>
+        this.own(
+          'once.work',
+          () => insert(manager),
+          async () => {
+            throw new ConnectionLost('The connection broke at once.work');
+          },
+        ),
+      ),
+    );
+  }
+
+  /** The commits of `once` go through the boundary; those of other transactions do already. */
+  async #commitsOfOnceThroughBoundary(): Promise<void> {
+    const isSqlite = this.dataSource.options.type === 'better-sqlite3';
+    const dataSource = isSqlite ? (await transactionalClone(this.dataSource)).dataSource : this.dataSource;
+    const createQueryRunner = dataSource.createQueryRunner.bind(dataSource);
+    dataSource.createQueryRunner = (mode) => {
+      const runner = createQueryRunner(mode);
+      const commit = runner.commitTransaction.bind(runner);
+      runner.commitTransaction = () => (insideOnce.getStore() ? this.byHand('once.commit', commit, runner) : commit());
+      return runner;
+    };
   }
 
   /** The user's own COMMIT or ROLLBACK. */
@@ -315,7 +359,7 @@ function aStep<N extends StepName>(name: N, process: Process) {
     name,
     args: unchecked<{ start: string }>(),
     retry: { minDelayMs: 1, maxDelayMs: 5, ...(name === 'once' ? { maxAttempts: 1 } : {}) },
-    run: ({ args, signal }) => process.run(name, args.start, signal),
+    run: (context) => process.run(name, context as never),
   });
 }
 

@@ -1,4 +1,5 @@
-import { permanent, SteppingError } from '@stepping/core';
+import { permanent, type StepContext, SteppingError } from '@stepping/core';
+import type { Process } from './process.js';
 import type { Start } from './stage.js';
 import { type Stage, until } from './stage.js';
 
@@ -13,12 +14,14 @@ export interface Scenario {
   readonly rowLocks?: boolean;
   /** The lease is short, and really runs. */
   readonly shortLease?: boolean;
+  /** Default true. */
+  readonly sleepsPastThePurge?: boolean;
   /** What was before, by the process that has no accidents. */
   setUp?(stage: Stage): Promise<void>;
   /** What the first process does. */
   act(stage: Stage): Promise<void>;
   /** What steps do, beyond leaving their trace. */
-  behaviour?(stage: Stage, step: string, signal: AbortSignal): Promise<void>;
+  behaviour?(stage: Stage, step: string, context: StepContext<{ start: string }>, process: Process): Promise<void>;
   /** Statuses that the job may end in; undefined: no row. Default: see `audit.ts`. */
   readonly ends?: readonly (string | undefined)[];
   /** What else must hold after the recovery. */
@@ -231,6 +234,24 @@ export const SCENARIOS: readonly Scenario[] = [
     act: (stage) => stage.plainStart(stage.a, stage.start(['one', 'two'], { tied: false })),
     async behaviour(stage, step) {
       if (step === 'one' && stage.world.trace.filter(({ what }) => what === 'begins').length === 1) throw new Error('not yet');
+    },
+  },
+  {
+    name: 'an effect once',
+    calls: {
+      enlisted: ['store.create', 'step.one', 'once.work', 'once.commit', 'store.save', 'step.two', 'store.save'],
+      'two-phase': ['store.create', 'step.one', 'once.work', 'once.commit', 'store.save', 'step.two', 'store.save'],
+    },
+    // R10 looks at how long ago the lease ended, which no harness can put forward.
+    sleepsPastThePurge: false,
+    act: (stage) => stage.plainStart(stage.a, stage.start(['one', 'two'], { tied: false })),
+    async behaviour({ gid }, step, context, process) {
+      if (step === 'one') await process.effect(context, `${gid}/effect-${crypto.randomUUID()}`);
+    },
+    async check({ world, gid }) {
+      const began = world.trace.length > 0;
+      const effects = await world.business.run('select id from deed where id like ?', [`${gid}/effect-%`]);
+      if (effects.length !== Number(began)) throw new Error(`${effects.length} effects of a step that is to have one`);
     },
   },
   {

@@ -108,17 +108,17 @@ export class Stage {
   async longAfter(): Promise<void> {
     const { store, business } = this.world;
     await store.run(`update stepping_job set finished_at = ${store.longAgo} where finished_at is not null`);
-    await business.run("update stepping_barrier set created_at = '2000-01-01T00:00:00.000Z'");
+    await business.run("update stepping_barrier set created_at = '2000-01-01 00:00:00'");
   }
 
-  /** By the process that has no accidents. Of jobs that are open, or whose file is held by a transaction, nothing is purged. */
+  /** By the process that has no accidents. Of jobs that are open, or whose barriers are held by a transaction, nothing is purged. */
   async purge(): Promise<void> {
     const row = await this.row();
-    if (!isFinal(row)) return;
+    if (!row || !isFinal(row)) return;
     try {
       await this.longAfter();
     } catch (error) {
-      if (/^SQLITE_BUSY/.test((error as { code?: string }).code ?? '')) return;
+      if (/^(SQLITE_BUSY|ER_LOCK_WAIT_TIMEOUT)/.test((error as { code?: string }).code ?? '')) return;
       throw error;
     }
     await this.b.stepping.jobs.purge({ finishedBefore: new Date(Date.now() - 7_200_000) });
