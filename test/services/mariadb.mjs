@@ -3,7 +3,7 @@ import { chmodSync, chownSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import mysql from 'mysql2/promise';
-import { endServerOf, freePort, onPath, serverUser, startServer, untilItAnswers } from './local-server.mjs';
+import { endServerOf, freePort, isExecutable, onPath, serverUser, startServer, untilItAnswers } from './local-server.mjs';
 
 export const mariadb = {
   name: 'mariadb',
@@ -32,7 +32,7 @@ async function connect(url) {
 }
 
 async function start(directory) {
-  const [server, install] = [onPath('mariadbd'), onPath('mariadb-install-db')];
+  const [server, install] = [systemProgram('mariadbd'), systemProgram('mariadb-install-db')];
   if (server === undefined || install === undefined) return undefined;
 
   const user = serverUser('mysql');
@@ -86,6 +86,11 @@ async function start(directory) {
   }
   const asUser = user.uid === undefined ? '' : `setpriv --reuid ${user.uid} --regid ${user.gid} --clear-groups `;
   return { ...databasesAt(url), stop, reopen: `${asUser}${[server, ...args].join(' ')}` };
+}
+
+/** Debian puts servers where the PATH of an ordinary user does not lead. */
+function systemProgram(name) {
+  return onPath(name) ?? ['/usr/sbin', '/usr/local/sbin'].map((folder) => join(folder, name)).find(isExecutable);
 }
 
 function databasesAt(url) {
