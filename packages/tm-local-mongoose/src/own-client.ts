@@ -16,17 +16,22 @@ const SELECTION_TIMEOUT_MS = 5_000;
 /** A connection that has given no answer for so long is dead. The server ends transactions of others after a minute. Unit: ms. */
 const ANSWER_TIMEOUT_MS = 30_000;
 
-/** How our collections are read and written, whatever the client, the database or the connection of the user says. */
-export const OWN_OPTIONS: mongo.CollectionOptions & mongo.BSONSerializeOptions = {
-  readPreference: 'primary',
-  readConcern: { level: 'local' },
-  writeConcern: { w: 'majority', wtimeoutMS: REPLICATION_TIMEOUT_MS },
+/** Numbers are numbers. */
+const VALUES: mongo.BSONSerializeOptions = {
   promoteValues: true,
   promoteLongs: true,
   promoteBuffers: false,
   useBigInt64: false,
   ignoreUndefined: false,
   raw: false,
+};
+
+/** How our collections are read and written, whatever the client, the database or the connection of the user says. */
+export const OWN_OPTIONS: mongo.CollectionOptions & mongo.BSONSerializeOptions = {
+  readPreference: 'primary',
+  readConcern: { level: 'local' },
+  writeConcern: { w: 'majority', wtimeoutMS: REPLICATION_TIMEOUT_MS },
+  ...VALUES,
 };
 
 /** Answers from what a majority has: what is read can never be rolled back. */
@@ -41,6 +46,8 @@ export const TRANSACTION: mongo.TransactionOptions = {
 
 /** Settings of the whole client, which a collection cannot have. */
 const CLIENT_OPTIONS: mongo.MongoClientOptions = {
+  ...VALUES,
+  appName: 'stepping', // in the server's log and currentOp
   maxPoolSize: MAX_CONNECTIONS,
   minPoolSize: 0,
   waitQueueTimeoutMS: SELECTION_TIMEOUT_MS,
