@@ -41,11 +41,11 @@ function assertMajority(session: mongo.ClientSession, { gid }: CreateJob): void 
   }
   // Not in the driver's types: the options of this transaction, with the defaults of session and client already in them.
   const { transaction } = session as unknown as { readonly transaction?: { readonly options?: mongo.TransactionOptions } };
-  const w = transaction?.options?.writeConcern?.w;
-  if (w === undefined || w === 'majority') return;
+  const { w, j, journal = j } = transaction?.options?.writeConcern ?? {};
+  if ((w === undefined || w === 'majority') && journal !== false) return;
   throw new SteppingError(
     'STORE_REFUSED',
-    `The transaction of job ${gid} commits with write concern w: ${JSON.stringify(w)}; a fail-over could roll it back after its job has run. Use inTransaction(), or start the transaction with { writeConcern: { w: 'majority' } }. Nothing was written.`,
+    `The transaction of job ${gid} commits with write concern ${JSON.stringify({ w, j: journal })}; a fail-over could roll it back after its job has run. Use inTransaction(), or start the transaction with { writeConcern: { w: 'majority' } }. Nothing was written.`,
     { gid },
   );
 }

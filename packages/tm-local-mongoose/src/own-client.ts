@@ -77,7 +77,7 @@ export function ownClient(connection: Connection): mongo.MongoClient {
   const users = connection.getClient();
   const Client = users.constructor as typeof mongo.MongoClient;
   const { url } = (users as unknown as { readonly s: { readonly url: string } }).s;
-  const { autoEncryption: _, ...options } = optionsOf(connection as OpenedConnection);
+  const { autoEncryption: _encryption, timeoutMS: _timeout, ...options } = optionsOf(connection as OpenedConnection);
   return new Client(url, { ...options, ...CLIENT_OPTIONS });
 }
 

@@ -214,7 +214,7 @@ mongodb.describe('mongooseStore', () => {
       await inTransaction({ writeConcern: { w: 1 } }, async (session) => {
         await assert.rejects(
           async () => enlisted(session)?.create(aJob({ gid: 'a' })),
-          (error) => SteppingError.is(error, 'STORE_REFUSED') && /w: 1.*majority/.test(error.message),
+          (error) => SteppingError.is(error, 'STORE_REFUSED') && /"w":1.*majority/.test(error.message),
         );
         await session.commitTransaction();
       });
