@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { postgresDatabase, testService } from '@stepping/test-services';
+import pg from 'pg';
 import { DataSource, type QueryRunner } from 'typeorm';
 
 /** One real database, which several "processes" open. */
@@ -69,6 +70,16 @@ export const sqlite: OpenDatabase = async (label) => {
     close: () => own.destroy(),
   };
 };
+
+// Between the listener of the pool and that of TypeORM a client has none: a backend that is ended in the very moment in which it has become ready would end
+// this Node process, and all "processes" in it.
+const connect = pg.Client.prototype.connect as (this: pg.Client, ...args: unknown[]) => unknown;
+Object.assign(pg.Client.prototype, {
+  connect(this: pg.Client, ...args: unknown[]) {
+    this.on('error', () => {});
+    return connect.apply(this, args);
+  },
+});
 
 export const postgres: OpenDatabase = async (label) => {
   const url = await postgresDatabase(label.replaceAll('-', '_'));
