@@ -140,6 +140,18 @@ mongodb.describe('a transaction that the user holds on MongoDB', () => {
     expect([session.inTransaction(), await orders(), await statusOf()]).toEqual([false, 0, undefined]);
   });
 
+  it('that has ended takes no barrier any more: the driver would write it at once, outside of any transaction', async () => {
+    for (const end of ['commitTransaction', 'abortTransaction'] as const) {
+      begin();
+      const transaction = mongooseTransaction(session, connection);
+      await place();
+      await session[end]();
+      expect(await errorOf(transaction.insertBarrier('g', 'i'))).toMatchObject({ code: 'TX_NOT_ACTIVE' });
+      expect(await errorOf(transaction.deleteBarrier('g', 'i'))).toMatchObject({ code: 'TX_NOT_ACTIVE' });
+      expect(await barriers()).toBe(0);
+    }
+  });
+
   describe('is refused before anything is written', () => {
     const refused = async (job: ReturnType<typeof jobOn>, expected: object) => {
       expect(await errorOf(job.prepare())).toMatchObject(expected);
