@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import type { SqliteConnection } from './connection.js';
 import { type Dialect, dialectOf } from './dialect.js';
@@ -68,8 +69,23 @@ function postgresOptions(dataSource: DataSource, own: OwnDataSourceOptions): Dat
       connectionTimeoutMillis: own.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
       keepAlive: true,
       query_timeout: own.queryTimeoutMs,
+      Client: clientThatEndsNothing(dataSource),
       ...own.extra,
     },
+  };
+}
+
+/**
+ * A client of `pg` whose errors always have a listener. The pool takes its own away when it hands a client out, and TypeORM adds one a moment later: a server that ends the
+ * connection in between would end the process.
+ */
+function clientThatEndsNothing(dataSource: DataSource): unknown {
+  const { Client } = (dataSource.driver as unknown as { postgres: { Client: new (...args: any[]) => EventEmitter } }).postgres;
+  return class extends Client {
+    constructor(...args: any[]) {
+      super(...args);
+      this.on('error', () => {});
+    }
   };
 }
 
