@@ -36,7 +36,9 @@ try {
     });
     if (settings) {
       const server = programs.some(({ source }) => source.includes('MONGODB_URL')) ? await startMongodb() : undefined;
-      const variables = server === undefined ? {} : { MONGODB_URL: await server.createDatabase('readme') };
+      let runs = 0;
+      // Each run begins with nothing, as a reader does: the programs use the same ids.
+      const variables = async () => (server === undefined ? {} : { MONGODB_URL: await server.createDatabase(`readme${++runs}`) });
       await checkPrograms(checks, programs, { folder: join(work, 'users'), registry, settings, variables });
       await server?.stop();
     }

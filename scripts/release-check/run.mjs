@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 
 /** A command that is still running then has hung. Unit: ms. */
-const TIMEOUT_MS = 600_000;
+const TIMEOUT_MS = 180_000;
 
 /**
  * Runs a command to its end and resolves with its standard output. Rejects when it fails; `error.output` is what it printed.

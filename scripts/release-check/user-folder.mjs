@@ -22,11 +22,10 @@ const TSCONFIG = {
 
 /**
  * Does with the programs of the READMEs what their readers do: installs what the line names into a bare folder, and runs the program from there in every way that the docs
- * promise, with `variables` in their environment. Tools come last, into the folder above: until then a program finds nothing but what its line names.
+ * promise, each time with what `variables()` gives in its environment. Tools come last, into the folder above: until then a program finds nothing but what its line names.
  */
-export async function checkPrograms(checks, programs, { folder, registry, settings, variables = {} }) {
-  Object.assign(env, variables);
-  const users = programs.map((program, index) => new User(program, join(folder, String(index)), checks));
+export async function checkPrograms(checks, programs, { folder, registry, settings, variables = async () => ({}) }) {
+  const users = programs.map((program, index) => new User(program, join(folder, String(index)), checks, variables));
   const ready = [];
   for (const user of users) {
     if (!(await user.install(registry))) continue;
@@ -45,11 +44,13 @@ class User {
   #program;
   #folder;
   #checks;
+  #variables;
 
-  constructor(program, folder, checks) {
+  constructor(program, folder, checks, variables) {
     this.#program = program;
     this.#folder = folder;
     this.#checks = checks;
+    this.#variables = variables;
   }
 
   install(registry) {
@@ -83,13 +84,13 @@ class User {
       this.#put('jest-transformed/package.json', '{}');
       this.#put('jest-transformed/program.test.ts', asTest(source, prints));
       const cwd = this.#put('jest-transformed/jest.config.mjs', settings.transformed);
-      await run('npx jest', { cwd, env });
+      await this.#run('npx jest', cwd);
     });
     await this.#check('a Jest test, ES modules', async () => {
       this.#put('jest-native/package.json', '{ "type": "module" }');
       this.#put('jest-native/program.test.ts', asTest(source, prints));
       const cwd = this.#put('jest-native/jest.config.mjs', settings.native);
-      await run(settings.nativeCommand.trim(), { cwd, env });
+      await this.#run(settings.nativeCommand.trim(), cwd);
     });
   }
 
@@ -98,7 +99,12 @@ class User {
   }
 
   async #printsAsSaid(file, cwd) {
-    assert.equal((await run(['node', file], { cwd, env })).trim(), this.#program.prints);
+    assert.equal((await this.#run(['node', file], cwd)).trim(), this.#program.prints);
+  }
+
+  /** Runs the program in some way. */
+  async #run(command, cwd) {
+    return run(command, { cwd, env: { ...env, ...(await this.#variables()) } });
   }
 
   /** Writes a file and answers with its folder. */
