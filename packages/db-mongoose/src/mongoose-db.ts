@@ -13,8 +13,8 @@ export type MongooseDbOptions = OneDatabase | DatabasePerTenant;
 
 interface BarrierOptions {
   /**
-   * How long a key that {@link once} received is remembered: longer than its senders repeat it. Barriers of steps go with their jobs, and by this age only where a job is gone
-   * without them. Removed once an hour. Default 30 days, at least 1 hour. Unit: ms.
+   * How long a key that {@link once} received is remembered: longer than its senders repeat it. Barriers of steps go with their jobs, and by age only where a job is gone
+   * without them: after a year, or after this if it is longer. Removed once an hour. Default 30 days, at least 1 hour. Unit: ms.
    */
   readonly barrierRetentionMs?: number | undefined;
 }

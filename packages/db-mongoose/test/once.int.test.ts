@@ -358,8 +358,9 @@ mongodb.describe('The sweep of barriers on MongoDB', () => {
       ({ _id: `${gid}/000/${op}/x`, gid, op, reason: 'once', created_at: new Date() }) as const;
     await barriersIn(connection).insertMany(Array.from({ length: 1_200 }, (_, i) => row(`orphan-${i}`, 'once')));
     await barriersIn(connection).insertOne({ _id: 'message/00/msg/x', reason: 'msg', created_at: new Date() }); // its job's purge takes it
-    await makeOlder(connection, 31);
+    await makeOlder(connection, 366);
     await barriersIn(connection).insertOne(row('young', 'once'));
+    await makeOlder(connection, 31); // 'young' too: of a step it stays for a year
     const [provider] = app.resolve(DbProviders).all() as [MongooseDbProvider];
     await provider.sweep({ retentionMs: 30 * DAY_MS, hasJob: async (gid) => (await app.jobs.find(gid)) !== undefined }, silentLogger);
     expect((await effects(connection)).map(({ gid }) => gid)).toEqual(['living', 'young']);
