@@ -60,7 +60,6 @@ const NOT_STARTED: Outcome = { kind: 'not-started' };
 export class JobRun {
   readonly gid: string;
   readonly lease: number;
-  readonly queue: string;
   readonly #deps: JobRunDeps;
   readonly #job: ClaimedJob;
   #steps: readonly DecodedStep[] = [];
@@ -86,7 +85,6 @@ export class JobRun {
     this.#job = job;
     this.gid = job.gid;
     this.lease = job.lease;
-    this.queue = job.queue;
     this.#step = job.step;
     this.#attempt = job.attempt;
     this.#queue = job.queue;
