@@ -59,6 +59,7 @@ export const PROVIDER = {
   resolveInDoubt: 'call',
   hasCommitted: 'call',
   isReachable: 'local',
+  ledger: 'local',
   purgeBarriers: 'call',
   migrate: 'local',
 } as const satisfies Record<keyof Required<DbProvider>, Treatment>;

@@ -1,4 +1,5 @@
 import type { Resolver } from './injection.js';
+import type { StepLedger } from './step-ledger.js';
 
 /**
  * Names a business database: a name that the user gave, never a hash of a connection string, so that it stays the same across restarts,
@@ -65,6 +66,8 @@ export interface DbProvider {
   isReachable?(ref: DbRef): boolean;
   /** Deletes all barriers of these gids that are older than half an hour (a purged gid that is started anew keeps its own). Part of R5. */
   purgeBarriers(gids: readonly string[], ref: DbRef): Promise<void>;
+  /** Left out: an external transaction manager cannot count attempts here. */
+  readonly ledger?: StepLedger | undefined;
   /** Creates or upgrades the barrier table. */
   migrate(options: { tenant?: string | undefined }): Promise<void>;
 }

@@ -36,6 +36,7 @@ export type {
   StepOptions,
 } from './step.js';
 export { declareStep, defineStep, implementStep, step, stepName } from './step.js';
+export type { LedgerAnswer, LedgerClaim, LedgerEnd, LedgerError, LedgerKey, LedgerRecord, StepLedger } from './step-ledger.js';
 export type { StepScope } from './step-scope.js';
 export { stepScopeOf } from './step-scope.js';
 export type { Stepping, SteppingOptions } from './stepping.js';

@@ -24,6 +24,7 @@ export class JobDraft implements JobBuilder {
   readonly gid: string;
   /** Tells this start from any other of the same gid (R4). */
   readonly instance: string = newGid();
+  readonly #drawn: boolean;
   readonly tenant: string | undefined;
   readonly #rules: DraftRules;
   readonly #steps: StoredStep[] = [];
@@ -36,6 +37,7 @@ export class JobDraft implements JobBuilder {
     if (gid !== undefined) assertGid(gid);
     if (tenant !== undefined) checkName('tenant of createJob', tenant);
     this.gid = gid ?? newGid();
+    this.#drawn = gid === undefined;
     this.tenant = tenant;
     this.#rules = rules;
   }
@@ -64,7 +66,7 @@ export class JobDraft implements JobBuilder {
   }
 
   /** Ends the adding of steps, and checks their args in the form that is stored. */
-  protected async seal(): Promise<Pick<NewJob, 'gid' | 'instance' | 'steps'>> {
+  protected async seal(): Promise<Pick<NewJob, 'gid' | 'instance' | 'drawn' | 'steps'>> {
     const { gid, instance } = this;
     if (this.#steps.length === 0) {
       throw new SteppingError(
@@ -84,7 +86,7 @@ export class JobDraft implements JobBuilder {
     for (const [index, { name, args }] of this.#steps.entries()) {
       await checkStored(this.#schemas[index], args, `step ${index + 1} (${name}) of job ${gid}`);
     }
-    return { gid, instance, steps: this.#steps };
+    return { gid, instance, drawn: this.#drawn, steps: this.#steps };
   }
 }
 

@@ -13,6 +13,8 @@ export interface NewJob {
   readonly gid: string;
   /** Drawn at random by every `createJob`: tells two starts of one gid apart (R4). */
   readonly instance: string;
+  /** The gid was drawn at random for this very start: nobody else can have it. */
+  readonly drawn: boolean;
   readonly tenant: string | undefined;
   /** The business database, for a job that is tied to a transaction. */
   readonly db: DbRef | undefined;

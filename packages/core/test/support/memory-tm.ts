@@ -52,7 +52,7 @@ export class MemoryTm implements TransactionManager {
 
   /** Puts a row there as another start left it. */
   leave(gid: string, status: Row['status'], instance = 'of-another-start'): void {
-    this.rows.set(gid, { job: { gid, instance, tenant: undefined, db: undefined, steps: [] }, status });
+    this.rows.set(gid, { job: { gid, instance, drawn: false, tenant: undefined, db: undefined, steps: [] }, status });
   }
 
   statusOf(gid: string): Row['status'] | undefined {

@@ -1,0 +1,1 @@
+export type { DtmServer } from './dtm-server.js';
