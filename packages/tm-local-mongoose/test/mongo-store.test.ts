@@ -5,8 +5,10 @@ import { testService } from '@stepping/test-services';
 import { type ClaimedJob, type TransactionStore, WriteRefused } from '@stepping/tm-local';
 import mongoose, { type Connection, type mongo } from 'mongoose';
 import { type TcpProxy, tcpProxy } from '../../tm-local-typeorm/test/tcp-proxy.js';
-import { dueHeads, nextDue } from '../src/claims.js';
-import { DUE_INDEX, type JobDocument } from '../src/job-document.js';
+import { Claims, dueHeads, nextDue } from '../src/claims.js';
+import { DUE_INDEX, type JobCollection, type JobDocument } from '../src/job-document.js';
+import { OWN_OPTIONS } from '../src/own-client.js';
+import { ServerClock } from '../src/server-clock.js';
 import { aClaim, aJob, aSave, openStore } from './a-store.js';
 
 // Alone on its server: it makes commands fail there.
@@ -140,6 +142,40 @@ mongodb.describe('mongooseStore', () => {
       const first = await store.change([submit]);
       await store.claimDue(aClaim()); // moves the fence on
       assert.deepEqual(await store.change([submit]), first);
+    });
+  });
+
+  mongodb.describe('a claim', () => {
+    /** Claims between whose write and whose read something happens. */
+    const claimsWith = (meanwhile: () => Promise<unknown>): Claims => {
+      const ours = connection.getClient().db(connection.name).collection<JobDocument>('stepping_job', OWN_OPTIONS);
+      const updateMany: JobCollection['updateMany'] = async (...update) => {
+        const updated = await ours.updateMany(...update);
+        await meanwhile();
+        return updated;
+      };
+      const jobs: JobCollection = Object.create(ours, { updateMany: { value: updateMany } });
+      return new Claims({ jobs, clock: new ServerClock() });
+    };
+    const change = { instance: undefined, queue: undefined, dueInMs: 0, held: false, error: undefined } as const;
+
+    it('does not take a job that was cancelled before it could read it, nor the lease of that', async () => {
+      await store.create([aJob({ gid: 'a' }), aJob({ gid: 'b' })]);
+      const claims = claimsWith(() => store.change([{ ...change, gid: 'a', from: ['submitted'], to: 'cancelled' }]));
+      const claimed = await claims.claimDue(aClaim());
+      assert.deepEqual(
+        claimed.map(({ gid, lease }) => ({ gid, lease })),
+        [{ gid: 'b', lease: 2 }],
+      );
+      assert.equal((await store.find('a'))?.status, 'cancelled');
+    });
+
+    it('does not take a prepared job that was submitted before it could read it', async () => {
+      await store.create([aJob({ gid: 'a', status: 'prepared', queue: '~db/orders' })]);
+      const submit = { ...change, gid: 'a', instance: 'instance-of-a', from: ['prepared'], to: 'submitted', queue: 'default' } as const;
+      const claims = claimsWith(() => store.change([submit]));
+      assert.deepEqual(await claims.claimDue(aClaim({ queue: '~db/orders' })), []);
+      assert.equal((await store.claimDue(aClaim())).length, 1);
     });
   });
 
