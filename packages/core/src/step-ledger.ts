@@ -24,12 +24,13 @@ export interface LedgerClaim extends LedgerKey {
 /**
  * What the ledger says to a claim:
  * `begun` – the attempt of this number is counted, now run it; `done` – the step has run, do not run it again; `dead` – its attempts are used up or it failed for good;
- * `wait` – somebody runs it, or its backoff has not passed: not before `inMs`. `intervalMs`: what {@link LedgerEnd} last said of the caller's own pace.
+ * `wait` – somebody runs it, or its backoff has not passed: not before `inMs`. `intervalMs`: what {@link LedgerEnd} last said of the caller's own pace. `lost`: it was this very claim that
+ * found the last holder silent and marked the step dead, so its sender tells of it; also when the claim is repeated, and in no other answer.
  */
 export type LedgerAnswer =
   | { readonly answer: 'begun'; readonly attempt: number; readonly intervalMs: number | undefined }
   | { readonly answer: 'done' }
-  | { readonly answer: 'dead' }
+  | { readonly answer: 'dead'; readonly lost?: LedgerError | undefined }
   | { readonly answer: 'wait'; readonly inMs: number };
 
 /** How an attempt ended. `hand-back`: it does not count (the process stops). */
