@@ -43,6 +43,7 @@ export type { Stepping, SteppingOptions } from './stepping.js';
 export type { SteppingErrorCode, SteppingErrorDetails } from './stepping-error.js';
 export { permanent, retryAfter, SteppingError } from './stepping-error.js';
 export type { Attempt, Claim, RunnableStep } from './steps.js';
+export { storedError } from './stored-error.js';
 export { DbProviders, Events, Log, Steps, TransactionManager, TransactionScope } from './tokens.js';
 export type { Enlisted, FoundJob, NewJob, StartAnswer, StoredStep } from './transaction-manager.js';
 export type { Turns } from './turns.js';

@@ -7,19 +7,18 @@ import {
   type RunnableStep,
   SteppingError,
   type Steps,
+  storedError,
 } from '@stepping/core';
 import type { Clock } from './clock.js';
 import { type Acknowledged, WriteGivenUp } from './group-commit.js';
 import type { Slots } from './slots.js';
 import type { StartGate } from './start-gate.js';
 import { type DecodedStep, decodeSteps } from './stored-steps.js';
-import type { ClaimedJob, Lease, Save, StoredError } from './transaction-store.js';
+import type { ClaimedJob, Lease, Save } from './transaction-store.js';
 import type { UnrunnableBackoff } from './unrunnable-backoff.js';
 
 /** Part of the lease in which nothing is started any more: what the start itself may take. */
 const START_MARGIN = 0.1;
-/** Longest error text that is stored. */
-const MAX_ERROR_CHARS = 4_096;
 
 /** What a run needs of the process around it. */
 export interface JobRunDeps {
@@ -470,22 +469,5 @@ export class JobRun {
     );
     this.#leave?.();
     this.#deps.events.emit('job.lease-lost', { gid: this.gid });
-  }
-}
-
-/** An error as it is stored: bounded, and without what no database takes in text. */
-export function storedError(error: unknown): StoredError {
-  const named = error instanceof Error || SteppingError.is(error);
-  return {
-    name: storable(() => (named ? (SteppingError.is(error) ? error.code : error.name) : 'Error')),
-    message: storable(() => (named ? error.message : error)),
-  };
-}
-
-function storable(text: () => unknown): string {
-  try {
-    return String(text()).slice(0, MAX_ERROR_CHARS).replaceAll('\u0000', '').toWellFormed();
-  } catch {
-    return 'thrown was something that has no text';
   }
 }
