@@ -2,10 +2,10 @@ import type { Change } from '@stepping/tm-local';
 import type { mongo } from 'mongoose';
 import { errorToText, type JobDocument, STEP_STRIDE } from './job-document.js';
 
-/**
- * Compare-and-set on status and instance, which leaves `token` and the lease that it gave where it matched. It takes away the token of a claim: one that has not read its jobs back yet would take
- * this lease for its own.
- */
+/** Changes of a job that are remembered: more cannot come one upon the other before the first of them has read its answer (prepared, submitted, cancelled). */
+const REMEMBERED = 3;
+
+/** Compare-and-set on status and instance, which leaves `token` and the lease that it gave where it matched. */
 export function changeStatement(change: Change, token: string): { updateOne: mongo.UpdateOneModel<JobDocument> } {
   const { gid, instance, from, to, queue, error } = change;
   const filter: mongo.Filter<JobDocument> = { _id: gid, status: { $in: [...from] }, ...(instance === undefined ? {} : { instance }) };
@@ -14,7 +14,7 @@ export function changeStatement(change: Change, token: string): { updateOne: mon
   const fields = {
     status: { $literal: to },
     lease,
-    changed: { by: { $literal: token }, lease },
+    changed: { $slice: [{ $concatArrays: [{ $ifNull: ['$changed', []] }, [{ by: { $literal: token }, lease }]] }, -REMEMBERED] },
     ...(runs
       ? {
           attempt: 1,
@@ -26,5 +26,5 @@ export function changeStatement(change: Change, token: string): { updateOne: mon
     ...(queue === undefined ? {} : { queue: { $literal: queue } }),
     ...(error === undefined ? {} : { last_error: { $literal: errorToText(error) } }),
   };
-  return { updateOne: { filter, update: [{ $set: fields }, { $unset: ['claimed_by', runs ? 'finished_at' : 'due_at'] }] } };
+  return { updateOne: { filter, update: [{ $set: fields }, { $unset: runs ? 'finished_at' : 'due_at' }] } };
 }

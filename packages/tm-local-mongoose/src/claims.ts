@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { ClaimedJob } from '@stepping/tm-local';
 import type { mongo } from 'mongoose';
 import { isRefusal } from './driver-error.js';
-import { claimedJob, DUE_INDEX, type JobCollection, type JobDocument } from './job-document.js';
+import { type ClaimedDocument, claimedJob, DUE_INDEX, type JobCollection, type JobDocument } from './job-document.js';
 import type { ServerClock } from './server-clock.js';
 
 /** A claimer that loses to others looks at up to so many times more jobs than it takes. */
@@ -70,11 +70,11 @@ export class Claims {
       this.#window = won < gids.length * CONTENDED_BELOW ? Math.min(MAX_WINDOW, this.#window * 2) : Math.max(1, this.#window / 2);
     if (won === 0) return [];
     const jobs = await this.#jobs
-      .aggregate<JobDocument & { now: Date }>([{ $match: { _id: { $in: gids }, claimed_by: token } }, { $set: { now: '$$NOW' } }], {
+      .aggregate<ClaimedDocument & { now: Date }>([{ $match: { _id: { $in: gids }, 'claimed.by': token } }, { $set: { now: '$$NOW' } }], {
         batchSize: gids.length + 1,
       })
       .toArray();
-    return jobs.map(({ now, ...job }) => claimedJob(job, now));
+    return jobs.map(({ now, ...job }) => claimedJob(job, queue, now));
   }
 }
 
@@ -100,13 +100,16 @@ export function nextDue(collection: string, queues: readonly [string, ...string[
   return [...first(one), ...others.map((queue) => ({ $unionWith: { coll: collection, pipeline: first(queue) } }))];
 }
 
+/** With what the claim gave beside its token: somebody may change the job before it is read, and that lease is not ours. */
 function claimed(leaseMs: number, token: string): mongo.Document {
+  const lease = { $add: ['$lease', 1] };
+  const wasHeld = { $ne: ['$held', 0] };
   return {
     $set: {
       due_at: { $add: ['$$NOW', Math.round(leaseMs)] },
-      lease: { $add: ['$lease', 1] },
-      held: { $cond: [{ $eq: ['$held', 0] }, 1, 2] },
-      claimed_by: { $literal: token },
+      lease,
+      held: 1,
+      claimed: { by: { $literal: token }, lease, status: '$status', wasHeld },
     },
   };
 }

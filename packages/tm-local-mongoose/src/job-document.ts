@@ -19,8 +19,7 @@ export interface JobDocument {
   readonly reached: number;
   /** A double, exact up to 2^53. */
   readonly lease: number;
-  /** 0: not held, 1: held, 2: held, and was so before the claim. */
-  readonly held: 0 | 1 | 2;
+  readonly held: 0 | 1;
   readonly tenant?: string;
   /** JSON of a {@link DbRef}. */
   readonly db?: string;
@@ -35,11 +34,16 @@ export interface JobDocument {
   /** JSON of a {@link DbRef} each. */
   readonly barrier_dbs?: readonly string[];
   readonly created_by?: string;
-  readonly claimed_by?: string;
+  /** With what the claim found and gave: the job may have been changed since. */
+  readonly claimed?: { readonly by: string; readonly lease: number; readonly status: StoredStatus; readonly wasHeld: boolean };
   readonly saved_by?: string;
-  /** With the lease that the change gave: somebody else may have claimed the job since. */
-  readonly changed?: { readonly by: string; readonly lease: number };
+  /** The latest ones, with the lease that each gave: the job may have been claimed or changed again since. */
+  readonly changed?: readonly { readonly by: string; readonly lease: number }[];
+  readonly purged_by?: string;
 }
+
+/** That a claim has found by its token. */
+export type ClaimedDocument = JobDocument & Required<Pick<JobDocument, 'claimed'>>;
 
 export type JobCollection = mongo.Collection<JobDocument>;
 
@@ -97,16 +101,18 @@ export function storedJob(job: JobDocument): StoredJob {
   };
 }
 
-export function claimedJob(job: JobDocument, now: Date): ClaimedJob {
+/** As it was when it was claimed out of `queue`. */
+export function claimedJob(job: ClaimedDocument, queue: string, now: Date): ClaimedJob {
+  const { lease, status, wasHeld } = job.claimed;
   return {
     gid: job._id,
     instance: job.instance,
-    status: job.status as ClaimedJob['status'],
-    queue: job.queue,
+    status: status as ClaimedJob['status'],
+    queue,
     step: job.step,
     attempt: job.attempt,
-    lease: job.lease,
-    wasHeld: job.held === 2,
+    lease,
+    wasHeld,
     tenant: job.tenant,
     db: dbFromText(job.db),
     steps: job.steps,

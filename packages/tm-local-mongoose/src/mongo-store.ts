@@ -141,7 +141,8 @@ export class MongoStore implements TransactionStore {
     return changes.map((change): ChangeAnswer => {
       const row = rows.get(change.gid);
       if (row === undefined) return { changed: false, found: undefined };
-      if (row.changed?.by === this.#tokenOf(change)) return { changed: true, lease: row.changed.lease };
+      const mine = row.changed?.find(({ by }) => by === this.#tokenOf(change));
+      if (mine !== undefined) return { changed: true, lease: mine.lease };
       return { changed: false, found: { status: row.status, instance: row.instance } };
     });
   }

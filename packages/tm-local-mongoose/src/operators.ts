@@ -102,7 +102,7 @@ export async function startPurge(
   const updates = found.map(({ _id, lease, status }) => ({
     updateOne: {
       filter: { _id, lease, status }, // whatever happens to a job moves its lease
-      update: { $set: { status: 'purging' as const, lease: lease + 1, claimed_by: token }, $currentDate: { finished_at: true as const } },
+      update: { $set: { status: 'purging' as const, lease: lease + 1, purged_by: token }, $currentDate: { finished_at: true as const } },
     },
   }));
   const { matchedCount } = await jobs.bulkWrite(updates, { ordered: false });
@@ -119,7 +119,7 @@ export async function startPurge(
 
 async function gidsOf(jobs: JobCollection, token: string, among: readonly JobDocument[]): Promise<ReadonlySet<string>> {
   const gids = among.map(({ _id }) => _id);
-  const rows = await jobs.find({ _id: { $in: gids }, claimed_by: token }, { projection: { _id: 1 }, batchSize: gids.length + 1 }).toArray();
+  const rows = await jobs.find({ _id: { $in: gids }, purged_by: token }, { projection: { _id: 1 }, batchSize: gids.length + 1 }).toArray();
   return new Set(rows.map(({ _id }) => _id));
 }
 

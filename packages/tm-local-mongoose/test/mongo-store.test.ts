@@ -145,6 +145,16 @@ mongodb.describe('mongooseStore', () => {
     });
   });
 
+  it('says that a change was made, although another one came upon it before it could read its answer', async () => {
+    await store.create([aJob({ gid: 'a', status: 'prepared', queue: '~db/orders' })]);
+    const change = { gid: 'a', instance: undefined, queue: undefined, dueInMs: 0, held: false, error: undefined } as const;
+    const submit = { ...change, from: ['prepared'], to: 'submitted' } as const;
+    const submitted = { changed: true, lease: 2 };
+    assert.deepEqual(await store.change([submit]), [submitted]);
+    await store.change([{ ...change, from: ['submitted'], to: 'cancelled' }]);
+    assert.deepEqual(await store.change([submit]), [submitted]);
+  });
+
   mongodb.describe('a claim', () => {
     /** Claims between whose write and whose read something happens. */
     const claimsWith = (meanwhile: () => Promise<unknown>): Claims => {
@@ -159,22 +169,23 @@ mongodb.describe('mongooseStore', () => {
     };
     const change = { instance: undefined, queue: undefined, dueInMs: 0, held: false, error: undefined } as const;
 
-    it('does not take a job that was cancelled before it could read it, nor the lease of that', async () => {
-      await store.create([aJob({ gid: 'a' }), aJob({ gid: 'b' })]);
+    it('does not hold a job that was cancelled before it could read it: its lease is not that of the cancelling', async () => {
+      await store.create([aJob({ gid: 'a' })]);
       const claims = claimsWith(() => store.change([{ ...change, gid: 'a', from: ['submitted'], to: 'cancelled' }]));
-      const claimed = await claims.claimDue(aClaim());
-      assert.deepEqual(
-        claimed.map(({ gid, lease }) => ({ gid, lease })),
-        [{ gid: 'b', lease: 2 }],
-      );
+      const [claimed] = (await claims.claimDue(aClaim())) as [ClaimedJob];
+      assert.deepEqual([claimed.status, claimed.lease, (await store.find('a'))?.lease], ['submitted', 2, 3]);
+      assert.deepEqual(await store.extend([claimed], 10_000), new Set());
+      assert.deepEqual(await store.save([aSave(claimed, { step: 1 })]), new Set());
       assert.equal((await store.find('a'))?.status, 'cancelled');
     });
 
-    it('does not take a prepared job that was submitted before it could read it', async () => {
+    it('takes a prepared job for prepared, although it was submitted before it could read it', async () => {
       await store.create([aJob({ gid: 'a', status: 'prepared', queue: '~db/orders' })]);
       const submit = { ...change, gid: 'a', instance: 'instance-of-a', from: ['prepared'], to: 'submitted', queue: 'default' } as const;
       const claims = claimsWith(() => store.change([submit]));
-      assert.deepEqual(await claims.claimDue(aClaim({ queue: '~db/orders' })), []);
+      const [claimed] = (await claims.claimDue(aClaim({ queue: '~db/orders' }))) as [ClaimedJob];
+      assert.deepEqual([claimed.status, claimed.queue, claimed.wasHeld], ['prepared', '~db/orders', false]);
+      assert.deepEqual(await store.save([aSave(claimed, { status: 'rolled-back', giveUp: true })]), new Set());
       assert.equal((await store.claimDue(aClaim())).length, 1);
     });
   });
