@@ -14,6 +14,7 @@ export type { JobFilter, JobInfo, JobStats, JobStatus, Jobs } from './jobs.js';
 export type { JsonSafe } from './json.js';
 export type { Logger } from './logger.js';
 export { completeLogger, silentLogger } from './logger.js';
+export { nodeHandler } from './node-handler.js';
 export type { SteppingPlugin, TmPlugin, Use } from './plugin.js';
 export { provide } from './plugin.js';
 export type { ResolvedRetryPolicy } from './retry.js';

@@ -1,0 +1,112 @@
+import type { LedgerAnswer, LedgerClaim, LedgerEnd, LedgerError, LedgerKey, LedgerRecord, StepLedger } from '@stepping/core';
+
+/** Steps remembered; the one that was untouched for longest goes first. */
+const MAX_STEPS = 10_000;
+const DAY_MS = 86_400_000;
+
+interface Row {
+  readonly key: LedgerKey;
+  readonly generation: number;
+  readonly state: 'open' | 'done' | 'dead';
+  readonly attempts: number;
+  /** Of who holds the step, or of who let go of it last. */
+  readonly token: string;
+  readonly held: boolean;
+  /** Until then it is held, or not before then the next attempt may begin. On the monotonic clock. Unit: ms. */
+  readonly dueAt: number;
+  readonly intervalMs: number | undefined;
+  readonly lastError: LedgerError | undefined;
+}
+
+/**
+ * For jobs of apps without a database that keeps a ledger: this process remembers what it can, for as long as it lives. So attempts begin at 1 again after a restart and in each replica, and
+ * that they are used up cannot be promised: who wants a finite `maxAttempts` is told so at `start()`.
+ */
+export class ProcessLedger implements StepLedger {
+  readonly retentionMs: number = 30 * DAY_MS;
+  readonly #rows = new Map<string, Row>();
+
+  async begin(claim: LedgerClaim): Promise<LedgerAnswer> {
+    const { gid, instance, position, generation, token, maxAttempts, leaseMs } = claim;
+    const found = this.#find(claim);
+    const now = performance.now();
+    if (found?.state === 'done') return { answer: 'done' };
+    if (found && generation < found.generation) return { answer: 'dead' };
+    // A redrive begins anew.
+    const row = found?.generation === generation ? found : undefined;
+    if (row?.state === 'dead') return row.token === token ? { answer: 'dead', lost: row.lastError } : { answer: 'dead' };
+    if (row?.held && row.token === token) return { answer: 'begun', attempt: row.attempts, intervalMs: row.intervalMs };
+    if (found?.state === 'open' && (found.held || row) && found.dueAt > now) return { answer: 'wait', inMs: found.dueAt - now };
+    const attempts = row?.attempts ?? 0;
+    const intervalMs = row?.intervalMs;
+    const lastError = row?.lastError;
+    const next = { key: { gid, instance, position }, generation, token, intervalMs };
+    if (row?.held && maxAttempts !== undefined && attempts >= maxAttempts) {
+      const lost = { name: 'STEP_PERMANENT', message: `Worker lost: who ran the last of ${maxAttempts} attempts went silent.` };
+      this.#put({ ...next, state: 'dead', attempts, held: false, dueAt: now, lastError: lost });
+      return { answer: 'dead', lost };
+    }
+    this.#put({ ...next, state: 'open', attempts: attempts + 1, held: true, dueAt: now + leaseMs, lastError });
+    return { answer: 'begun', attempt: attempts + 1, intervalMs };
+  }
+
+  async extend(key: LedgerKey & { readonly token: string }, leaseMs: number): Promise<boolean> {
+    const row = this.#find(key);
+    if (!row?.held || row.token !== key.token) return false;
+    this.#put({ ...row, dueAt: performance.now() + leaseMs });
+    return true;
+  }
+
+  async end(key: LedgerKey & { readonly token: string }, end: LedgerEnd): Promise<boolean> {
+    const row = this.#find(key);
+    if (row?.token !== key.token) return false;
+    if (!row.held) return true;
+    const now = performance.now();
+    const ended = { ...row, held: false, dueAt: now };
+    switch (end.end) {
+      case 'done':
+        this.#put({ ...ended, state: 'done' });
+        break;
+      case 'retry':
+        this.#put({ ...ended, dueAt: now + end.delayMs, intervalMs: end.intervalMs, lastError: end.error });
+        break;
+      case 'dead':
+        this.#put({ ...ended, state: 'dead', lastError: end.error });
+        break;
+      case 'hand-back':
+        this.#put({ ...ended, attempts: row.attempts - 1 });
+        break;
+    }
+    return true;
+  }
+
+  async read(gid: string, instance: string): Promise<readonly LedgerRecord[]> {
+    const rows = [...this.#rows.values()].filter(({ key }) => key.gid === gid && key.instance === instance);
+    return rows
+      .sort((a, b) => a.key.position - b.key.position)
+      .map(({ key, generation, state, attempts, lastError, dueAt }) => ({
+        position: key.position,
+        generation,
+        state,
+        attempts,
+        lastError,
+        dueAt: state === 'open' ? new Date(Date.now() + dueAt - performance.now()) : undefined,
+      }));
+  }
+
+  #find({ gid, instance, position }: LedgerKey): Row | undefined {
+    return this.#rows.get(keyOf(gid, instance, position));
+  }
+
+  #put(row: Row): void {
+    const { gid, instance, position } = row.key;
+    const key = keyOf(gid, instance, position);
+    this.#rows.delete(key);
+    this.#rows.set(key, row);
+    if (this.#rows.size > MAX_STEPS) this.#rows.delete(this.#rows.keys().next().value as string);
+  }
+}
+
+function keyOf(gid: string, instance: string, position: number): string {
+  return `${gid}/${instance}/${position}`;
+}
