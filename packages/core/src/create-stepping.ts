@@ -104,7 +104,7 @@ export function createStepping<const S extends readonly AnyStep[] = readonly []>
     async handle(request) {
       const { tm } = app;
       if (!tm.handle) return new Response(null, { status: 404 });
-      if (!lifecycle.serves) return new Response('stepping is not started', { status: 503 });
+      if (!lifecycle.serves) return new Response(null, { status: 503 });
       return tm.handle(request);
     },
   };
