@@ -48,6 +48,8 @@ export interface DbProvider {
   /** `'typeorm'`, `'mongoose'`: first part of the {@link DbRef}. */
   readonly provider: string;
   readonly name: string;
+  /** One database per tenant, so that a {@link DbRef} without a tenant names none. Left out: one database. */
+  readonly perTenant?: boolean | undefined;
   /**
    * Query-back and in-doubt question: inserts the barrier key with reason `rollback` on a connection of its own (READ COMMITTED, primary
    * only, lock wait bounded to 1–2 s), and once that commit is acknowledged *reads the reason*: `msg` → committed; `rollback`, whoever wrote it →

@@ -101,6 +101,16 @@ describe('The steps of a process', () => {
     expect(stepping.resolve(Steps).queues()).toEqual(['slow', 'default']);
   });
 
+  it('say which of them have bounded attempts, by their own policy or that of the app', async () => {
+    const own = defineStep({ name: 'own', retry: { maxAttempts: 3 }, run() {} });
+    const unbounded = defineStep({ name: 'unbounded', retry: { maxAttempts: Number.POSITIVE_INFINITY }, run() {} });
+    const silent = defineStep({ name: 'silent', run() {} });
+    const one = await anApp({ steps: [own, unbounded, silent] });
+    expect(one.stepping.resolve(Steps).bounded()).toEqual(['own']);
+    const other = await anApp({ steps: [own, unbounded, silent], retry: { maxAttempts: 9 } });
+    expect(other.stepping.resolve(Steps).bounded()).toEqual(['own', 'silent']);
+  });
+
   it('do not inherit the async context of whoever started them', async () => {
     const context = new AsyncLocalStorage<string>();
     const seen: (string | undefined)[] = [];

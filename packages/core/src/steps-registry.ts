@@ -49,6 +49,10 @@ export class StepsRegistry implements Steps {
     return [...new Set(this.#listed.map(({ definition }) => definition.queue))];
   }
 
+  bounded(): readonly string[] {
+    return this.#listed.filter(({ retry }) => retry.maxAttempts !== Number.POSITIVE_INFINITY).map(({ definition }) => definition.name);
+  }
+
   /** Resolves all that the steps ask for, once. @throws {@link SteppingError} `DEPENDENCY_MISSING`, naming step and dependency. */
   connect(container: Container): void {
     for (const listed of this.#listed) connectStep(listed, container);

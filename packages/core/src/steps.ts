@@ -47,4 +47,6 @@ export interface Steps {
   open(step: { readonly name: string; readonly args: unknown }): RunnableStep | Promise<RunnableStep>;
   /** The queues of the steps implemented here, each once. */
   queues(): readonly string[];
+  /** The names of the steps implemented here whose attempts are bounded (`retry.maxAttempts`). */
+  bounded(): readonly string[];
 }

@@ -43,11 +43,12 @@ export type DtmAnswer = 'done' | 'refused';
  */
 export interface DtmServer {
   prepare(message: DtmMessage): Promise<DtmAnswer>;
-  /** `options`: of the first pass; as in prepare, as stores differ in which of the two they keep. */
-  submit(
-    gid: string,
-    options: Pick<DtmMessage, 'wait_result' | 'timeout_to_fail' | 'retry_interval' | 'request_timeout'>,
-  ): Promise<DtmAnswer>;
+  /**
+   * Takes the very message that was prepared, whole. One without its steps would be taken for one without any: it would be marked as succeeded where the query-back was first, and nothing
+   * run. DTM starts the steps again if the message is submitted already, so whoever is not sure looks by {@link query} first. With `wait_result` it is refused, or rejects, when the steps
+   * have not all run in the first pass; the message is submitted all the same.
+   */
+  submit(message: DtmMessage): Promise<DtmAnswer>;
   abort(gid: string): Promise<DtmAnswer>;
   forceStop(gid: string): Promise<DtmAnswer>;
   query(gid: string): Promise<{ readonly transaction: DtmTransaction; readonly branches: readonly DtmBranch[] } | undefined>;

@@ -29,6 +29,8 @@ export interface Question {
   readonly tenant?: string;
   /** Left out: a job without a business transaction, which is submitted in any case. */
   readonly db?: DbRef;
+  /** Of a redrive: drawn at random for this call of it, so that of two at the same time one submits. */
+  readonly redrive?: string;
   /** When it was prepared, by the clock of the process that did. Unit: ms since 1970. */
   readonly at: number;
 }
