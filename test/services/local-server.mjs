@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { accessSync, constants, cpSync, existsSync, mkdirSync, openSync, readFileSync, statSync } from 'node:fs';
+import { accessSync, constants, cpSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -84,6 +84,11 @@ export async function untilItAnswers(name, ask, { ended, logFile }) {
       else throw new Error(`${name} did not start: ${error.message}\n${readFileSync(logFile, 'utf8').slice(-2_000)}`);
     }
   }
+}
+
+/** Of services that are started for each test file, each has a folder in that of the service. */
+export function foldersIn(directory) {
+  return existsSync(directory) ? readdirSync(directory).map((name) => join(directory, name)) : [];
 }
 
 /** Ends the server of a supervisor that was killed before it could. */

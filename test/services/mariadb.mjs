@@ -3,7 +3,7 @@ import { chmodSync, chownSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import mysql from 'mysql2/promise';
-import { endServerOf, freePort, isExecutable, onPath, serverUser, startServer, untilItAnswers } from './local-server.mjs';
+import { endServerOf, foldersIn, freePort, isExecutable, onPath, serverUser, startServer, untilItAnswers } from './local-server.mjs';
 
 export const mariadb = {
   name: 'mariadb',
@@ -12,6 +12,17 @@ export const mariadb = {
   connect,
   start,
   endLeftover,
+};
+
+/** A server for each test file that asks for one, so that it may be killed: never given by a URL. */
+export const ownMariadb = {
+  name: 'mariadb-own',
+  hint: 'Put mariadbd and mariadb-install-db on the PATH (apt-get install mariadb-server).',
+  perTestFile: true,
+  start,
+  endLeftover(directory) {
+    for (const one of foldersIn(directory)) endLeftover(one);
+  },
 };
 
 /** By URL alone: there is no MySQL that could be fetched without root, and none beside a MariaDB of the same distribution. */
@@ -63,29 +74,37 @@ async function start(directory) {
     '--no-defaults',
     `--datadir=${data}`,
     `--tmpdir=${temporary}`,
-    `--socket=${join(data, 's.sock')}`,
+    '--socket=s.sock', // in the data directory, whose path may be longer than that of a socket
     `--pid-file=${join(data, 'mariadb.pid')}`,
     '--bind-address=127.0.0.1',
     `--port=${port}`,
     '--max-connections=400',
     '--skip-name-resolve',
   ];
-  const { child, ended } = startServer(server, args, { ...options, logFile });
-
   const url = `mysql://root@127.0.0.1:${port}/`;
+  let running;
+  const run = async () => {
+    running = startServer(server, args, { ...options, logFile });
+    await untilItAnswers('MariaDB', () => query(url, 'select 1'), { ...running, logFile });
+  };
   const stop = async () => {
-    child.kill('SIGTERM');
-    await Promise.race([ended, sleep(10_000)]);
-    child.kill('SIGKILL');
+    running.child.kill('SIGTERM');
+    await Promise.race([running.ended, sleep(10_000)]);
+    running.child.kill('SIGKILL');
+  };
+  const restart = async () => {
+    running.child.kill('SIGKILL');
+    await running.ended;
+    await run();
   };
   try {
-    await untilItAnswers('MariaDB', () => query(url, 'select 1'), { ended, logFile });
+    await run();
   } catch (error) {
     await stop();
     throw error;
   }
   const asUser = user.uid === undefined ? '' : `setpriv --reuid ${user.uid} --regid ${user.gid} --clear-groups `;
-  return { ...databasesAt(url), stop, reopen: `${asUser}${[server, ...args].join(' ')}` };
+  return { ...databasesAt(url), stop, restart, reopen: `${asUser}${[server, ...args].join(' ')}` };
 }
 
 /** Debian puts servers where the PATH of an ordinary user does not lead. */

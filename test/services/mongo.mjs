@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, globSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, globSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import mongoose from 'mongoose';
-import { endServerOf, freePort, isExecutable, onPath, startServer, untilItAnswers } from './local-server.mjs';
+import { endServerOf, foldersIn, freePort, isExecutable, onPath, startServer, untilItAnswers } from './local-server.mjs';
 
 const { MongoClient } = mongoose.mongo;
 
@@ -41,7 +41,7 @@ export const ownMongodb = {
   perTestFile: true,
   start: (directory) => start(directory),
   endLeftover(directory) {
-    if (existsSync(directory)) for (const one of readdirSync(directory)) endLeftover(join(directory, one));
+    for (const one of foldersIn(directory)) endLeftover(one);
   },
 };
 

@@ -4,7 +4,17 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import { endServerOf, freePort, isExecutable, onPath, reachable, serverUser, startServer, untilItAnswers } from './local-server.mjs';
+import {
+  endServerOf,
+  foldersIn,
+  freePort,
+  isExecutable,
+  onPath,
+  reachable,
+  serverUser,
+  startServer,
+  untilItAnswers,
+} from './local-server.mjs';
 
 export const postgres = {
   name: 'postgres',
@@ -13,6 +23,17 @@ export const postgres = {
   connect,
   start,
   endLeftover,
+};
+
+/** A server for each test file that asks for one, so that it may be killed: never given by a URL. */
+export const ownPostgres = {
+  name: 'postgres-own',
+  hint: 'Put postgres and initdb on the PATH.',
+  perTestFile: true,
+  start,
+  endLeftover(directory) {
+    for (const one of foldersIn(directory)) endLeftover(one);
+  },
 };
 
 /** A server that runs already; we only make databases in it. */
@@ -50,16 +71,24 @@ async function start(directory) {
     '-c',
     'max_connections=300',
   ];
-  const { child, ended } = startServer(join(bin, 'postgres'), args, { ...options, logFile });
-
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
+  let running;
+  const run = async () => {
+    running = startServer(join(bin, 'postgres'), args, { ...options, logFile });
+    await untilItAnswers('PostgreSQL', () => query(url, 'select 1'), { ...running, logFile });
+  };
   const stop = async () => {
-    child.kill('SIGINT'); // "fast": ends the sessions and writes a checkpoint
-    await Promise.race([ended, sleep(10_000)]);
-    child.kill('SIGKILL');
+    running.child.kill('SIGINT'); // "fast": ends the sessions and writes a checkpoint
+    await Promise.race([running.ended, sleep(10_000)]);
+    running.child.kill('SIGKILL');
+  };
+  const restart = async () => {
+    running.child.kill('SIGQUIT'); // "immediate": as a crash; its sessions end too, which would keep a new server away after SIGKILL
+    await running.ended;
+    await run();
   };
   try {
-    await untilItAnswers('PostgreSQL', () => query(url, 'select 1'), { ended, logFile });
+    await run();
   } catch (error) {
     await stop();
     throw error;
@@ -68,6 +97,7 @@ async function start(directory) {
   return {
     ...databasesAt(url),
     stop,
+    restart,
     reopen: `${asUser}${[join(bin, 'postgres'), ...args].map((arg) => (arg.endsWith('=') ? `${arg}''` : arg)).join(' ')}`,
   };
 }

@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { request } from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { json } from 'node:stream/consumers';
 
 /** Where the workers find the supervisor: inherited from the process that started the run. */
 const ADDRESS = 'STEPPING_TEST_SERVICES';
@@ -36,8 +38,10 @@ export async function startSupervisor() {
 export async function callSupervisor(action, body) {
   const address = process.env[ADDRESS];
   if (address === undefined) throw new Error('The test services are not running: start the tests with `pnpm test`.');
-  const response = await fetch(`${address}/${action}`, { method: 'POST', body: JSON.stringify(body) });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error);
+  // Not `fetch`, which gives up after five minutes: a server that is built first may take longer.
+  const call = request(`${address}/${action}`, { method: 'POST' }).end(JSON.stringify(body));
+  const [response] = await once(call, 'response');
+  const answer = await json(response);
+  if (response.statusCode !== 200) throw new Error(answer.error);
   return answer;
 }

@@ -4,24 +4,30 @@ import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
-import { mariadb, mysqlServer } from './mariadb.mjs';
+import { basename, dirname, join } from 'node:path';
+import { dtm, ownDtm } from './dtm.mjs';
+import { mariadb, mysqlServer, ownMariadb } from './mariadb.mjs';
 import { mongodb, ownMongodb, standaloneMongodb } from './mongo.mjs';
-import { postgres } from './postgres.mjs';
+import { ownPostgres, postgres } from './postgres.mjs';
 
 /**
  * What can be asked for. Each has `url` (the environment variable that names a running server), `hint` (the line that would provide it),
  * `start(directory)` → a server with `createDatabase(name)` → URL, `dropDatabase(name)`, `stop()`, for some `restart()`, and `reopen` (how to look into a kept
  * directory), or undefined where it cannot be had, and `connect(url)` → the same for a running server. One that is `byUrlOnly` may be missing
- * in CI, too: its tests are then listed as not run. One that is `perTestFile` is started for each file that asks, and ends with it.
+ * in CI, too: its tests are then listed as not run. One that is `perTestFile` is started for each file that asks, and ends with it; `dtm-own`
+ * has instead `startServer`, `killServer` and `restartServer`.
  */
 const SERVICES = {
   postgres,
+  'postgres-own': ownPostgres,
   mariadb,
+  'mariadb-own': ownMariadb,
   mysql: mysqlServer,
   mongodb,
   'mongodb-standalone': standaloneMongodb,
   'mongodb-own': ownMongodb,
+  dtm,
+  'dtm-own': ownDtm,
 };
 
 const PREFIX = 'stepping-test-services-';
@@ -40,7 +46,15 @@ chmodSync(directory, 0o755); // whatever the umask: servers run as another user
 writeFileSync(join(directory, 'supervisor.pid'), String(process.pid));
 
 const secret = randomBytes(12).toString('hex');
-const actions = { service: useService, database: createDatabase, restart, 'file-done': fileDone };
+const actions = {
+  service: useService,
+  database: createDatabase,
+  restart,
+  'start-server': ofService('startServer'),
+  'kill-server': ofService('killServer'),
+  'restart-server': ofService('restartServer'),
+  'file-done': fileDone,
+};
 const server = createServer(async (request, response) => {
   const [, given, action] = request.url.split('/');
   try {
@@ -85,6 +99,15 @@ async function restart({ service: name, testPath }) {
   await service.restart();
 }
 
+/** A verb of a service that starts several servers for a test file. */
+function ofService(verb) {
+  return async ({ service: name, testPath, ...options }) => {
+    const service = await open(name, testPath);
+    if (service === undefined) throw new Error(`${name} is not available. ${SERVICES[name].hint}`);
+    return service[verb](options);
+  };
+}
+
 /** Drops the databases of a file whose tests passed; keeps those of the others for a look at them. */
 async function fileDone({ testPath, failed }) {
   for (const entry of databases.filter((one) => one.testPath === testPath && !one.kept)) {
@@ -118,6 +141,8 @@ function ofFile(testPath) {
 }
 
 async function start(name, folder) {
+  mkdirSync(dirname(folder), { recursive: true });
+  chmodSync(dirname(folder), 0o755); // as above
   const definition = SERVICES[name];
   const url = definition.url && process.env[definition.url];
   if (url) return definition.connect(url);
