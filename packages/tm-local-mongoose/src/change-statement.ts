@@ -1,9 +1,7 @@
 import type { Change } from '@stepping/tm-local';
 import type { mongo } from 'mongoose';
 import { errorToText, type JobDocument, STEP_STRIDE } from './job-document.js';
-
-/** Changes of a job that are remembered: more cannot come one upon the other before the first of them has read its answer (prepared, submitted, cancelled). */
-const REMEMBERED = 3;
+import { withToken } from './write-token.js';
 
 /** Compare-and-set on status and instance, which leaves `token` and the lease that it gave where it matched. */
 export function changeStatement(change: Change, token: string): { updateOne: mongo.UpdateOneModel<JobDocument> } {
@@ -14,7 +12,7 @@ export function changeStatement(change: Change, token: string): { updateOne: mon
   const fields = {
     status: { $literal: to },
     lease,
-    changed: { $slice: [{ $concatArrays: [{ $ifNull: ['$changed', []] }, [{ by: { $literal: token }, lease }]] }, -REMEMBERED] },
+    changed: withToken('changed', { by: { $literal: token }, lease }),
     ...(runs
       ? {
           attempt: 1,

@@ -1,9 +1,9 @@
-import { randomUUID } from 'node:crypto';
 import type { ClaimedJob } from '@stepping/tm-local';
 import type { mongo } from 'mongoose';
 import { isRefusal } from './driver-error.js';
 import { type ClaimedDocument, claimedJob, DUE_INDEX, type JobCollection, type JobDocument } from './job-document.js';
 import type { ServerClock } from './server-clock.js';
+import { writeToken } from './write-token.js';
 
 /** A claimer that loses to others looks at up to so many times more jobs than it takes. */
 const MAX_WINDOW = 8;
@@ -56,7 +56,7 @@ export class Claims {
   async #take(queue: string, heads: readonly Head[], leaseMs: number): Promise<readonly ClaimedJob[]> {
     const gids = heads.map(({ _id }) => _id);
     const latest = new Date(Math.max(...heads.map(({ due_at }) => due_at.getTime())));
-    const token = randomUUID();
+    const token = writeToken();
     // A literal that the server itself called due: it keeps out what somebody has claimed since, and what has finished. (`$expr` with `$$NOW` would be true of jobs without a `due_at`.)
     const filter: mongo.Filter<JobDocument> = { _id: { $in: gids }, queue, due_at: { $lte: latest } };
     const won = await this.#jobs.updateMany(filter, [claimed(leaseMs, token)]).then(

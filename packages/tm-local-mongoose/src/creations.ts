@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type InDoubtAnswer, SteppingError } from '@stepping/core';
 import { type CreateAnswer, type CreateJob, WriteRefused } from '@stepping/tm-local';
@@ -8,6 +7,7 @@ import { askStatement, createStatement } from './create-statement.js';
 import { codeOf, isRefusal, isTransient } from './driver-error.js';
 import type { JobCollection } from './job-document.js';
 import { inOwnTransaction, NotCommitted } from './transaction.js';
+import { writeToken } from './write-token.js';
 
 /** How long a create waits for gids that are uncommitted elsewhere. Unit: ms. */
 const LOCK_TIMEOUT_MS = 200;
@@ -69,7 +69,7 @@ export class Creations {
   async #resolve(gid: string, instance: string): Promise<InDoubtAnswer> {
     const deadline = performance.now() + RESOLVE_TIMEOUT_MS;
     const ask = async (session: mongo.ClientSession): Promise<InDoubtAnswer> => {
-      await this.#jobs.bulkWrite([askStatement(gid, instance, randomUUID())], { session });
+      await this.#jobs.bulkWrite([askStatement(gid, instance, writeToken())], { session });
       const found = await this.#jobs.findOne({ _id: gid }, { session, projection: FOUND_JOB });
       return found === null ? 'unknown' : verdictByJob(instance, found);
     };
@@ -105,7 +105,7 @@ export class Creations {
 
 /** Writes jobs through an open transaction, answering by the documents found (R4). */
 export async function createIn(session: mongo.ClientSession, jobs: JobCollection, batch: readonly CreateJob[]): Promise<CreateAnswer[]> {
-  const token = randomUUID();
+  const token = writeToken();
   const { upsertedIds } = await jobs.bulkWrite(
     batch.map((job) => createStatement(job, token)),
     { session, ordered: false },

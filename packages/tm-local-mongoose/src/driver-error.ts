@@ -46,7 +46,12 @@ export function isTransient(error: unknown): boolean {
 /** Of a commit: the server itself says that it did not happen and never will; an error of the write concern in the same answer denies it. */
 export function isRefusedCommit(error: unknown): boolean {
   if (codeOf(error) === undefined || (error as DriverError).writeConcernError !== undefined) return false;
-  return isTransient(error) && !hasLabel(error, 'UnknownTransactionCommitResult');
+  return isTransient(error) && !isUnknownCommit(error);
+}
+
+/** Of a commit: nobody knows, and the driver allows that it is sent again. */
+export function isUnknownCommit(error: unknown): boolean {
+  return hasLabel(error, 'UnknownTransactionCommitResult');
 }
 
 function hasLabel(error: unknown, label: string): boolean {

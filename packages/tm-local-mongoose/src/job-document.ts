@@ -36,7 +36,8 @@ export interface JobDocument {
   readonly created_by?: string;
   /** With what the claim found and gave: the job may have been changed since. */
   readonly claimed?: { readonly by: string; readonly lease: number; readonly status: StoredStatus; readonly wasHeld: boolean };
-  readonly saved_by?: string;
+  /** The latest ones. */
+  readonly saved?: readonly string[];
   /** The latest ones, with the lease that each gave: the job may have been claimed or changed again since. */
   readonly changed?: readonly { readonly by: string; readonly lease: number }[];
   readonly purged_by?: string;

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { type InDoubtAnswer, SteppingError } from '@stepping/core';
 import {
   type Change,
@@ -30,6 +29,7 @@ import { saveStatement } from './save-statement.js';
 import { type Collections, checkSchema, collectionsOf, migrateSchema } from './schema.js';
 import { ServerClock } from './server-clock.js';
 import type { StoreSettings } from './store-settings.js';
+import { writeToken } from './write-token.js';
 
 /** What there is between start and stop. */
 interface Opened {
@@ -113,9 +113,9 @@ export class MongoStore implements TransactionStore {
     const statements = saves.map((save) => saveStatement(save, this.#tokenOf(save)));
     const { matchedCount } = await orRefused(jobs.bulkWrite(statements, { ordered: false }));
     if (matchedCount === saves.length) return gidsOf(saves);
-    const rows = await byGids(jobs, saves, { saved_by: 1 });
-    const written = new Map(rows.map(({ _id, saved_by }) => [_id, saved_by]));
-    return gidsOf(saves.filter((save) => written.get(save.gid) === this.#tokenOf(save)));
+    const rows = await byGids(jobs, saves, { saved: 1 });
+    const written = new Map(rows.map(({ _id, saved }) => [_id, saved]));
+    return gidsOf(saves.filter((save) => written.get(save.gid)?.includes(this.#tokenOf(save))));
   }
 
   async extend(leases: readonly Lease[], leaseMs: number): Promise<ReadonlySet<string>> {
@@ -133,8 +133,16 @@ export class MongoStore implements TransactionStore {
   }
 
   async change(changes: readonly Change[]): Promise<readonly ChangeAnswer[]> {
+    const answers = new Map<Change, ChangeAnswer>();
+    // What is found after the write may be what it asks for, come there in between: then it is written again.
+    for (let open = changes; open.length > 0; open = open.filter((change) => isOpen(change, answers.get(change)))) {
+      for (const [i, answer] of (await this.#changeOnce(open)).entries()) answers.set(open[i] as Change, answer);
+    }
+    return changes.map((change) => answers.get(change) as ChangeAnswer);
+  }
+
+  async #changeOnce(changes: readonly Change[]): Promise<readonly ChangeAnswer[]> {
     const { jobs } = this.#opened;
-    if (changes.length === 0) return [];
     const statements = changes.map((change) => changeStatement(change, this.#tokenOf(change)));
     await orRefused(jobs.bulkWrite(statements, { ordered: false }));
     const rows = new Map((await byGids(jobs, changes, { status: 1, instance: 1, changed: 1 })).map((row) => [row._id, row]));
@@ -233,10 +241,15 @@ export class MongoStore implements TransactionStore {
   #tokenOf(write: Save | Change): string {
     const known = this.#tokens.get(write);
     if (known !== undefined) return known;
-    const token = randomUUID();
+    const token = writeToken();
     this.#tokens.set(write, token);
     return token;
   }
+}
+
+function isOpen({ from, instance }: Change, answer: ChangeAnswer | undefined): boolean {
+  const found = answer?.changed === false ? answer.found : undefined;
+  return found !== undefined && from.includes(found.status) && (instance === undefined || instance === found.instance);
 }
 
 function byGids(jobs: JobCollection, writes: readonly { readonly gid: string }[], projection: mongo.Document) {

@@ -1,9 +1,9 @@
-import { randomUUID } from 'node:crypto';
 import type { DbRef, JobStatus } from '@stepping/core';
 import type { Lease, PurgingJob, StoredJob, StoreFilter, TransactionStore } from '@stepping/tm-local';
 import type { mongo } from 'mongoose';
 import { dbFromText, type JobCollection, type JobDocument, storedJob } from './job-document.js';
 import { FROM_MAJORITY } from './own-client.js';
+import { writeToken } from './write-token.js';
 
 /** A purge that left its jobs for this long has died; another one takes them over. Unit: ms. */
 const ABANDONED_MS = 600_000;
@@ -98,7 +98,7 @@ export async function startPurge(
   const projection = { status: 1, lease: 1, db: 1, barrier_dbs: 1 };
   const found = await jobs.find(old, { projection, limit, batchSize: limit + 1 }).toArray();
   if (found.length === 0) return [];
-  const token = randomUUID();
+  const token = writeToken();
   const updates = found.map(({ _id, lease, status }) => ({
     updateOne: {
       filter: { _id, lease, status }, // whatever happens to a job moves its lease

@@ -1,6 +1,7 @@
 import type { Save } from '@stepping/tm-local';
 import type { mongo } from 'mongoose';
 import { dbToText, errorToText, type JobDocument, reachedBy } from './job-document.js';
+import { pushToken, withToken } from './write-token.js';
 
 type Update = { updateOne: mongo.UpdateOneModel<JobDocument> };
 
@@ -19,7 +20,8 @@ function notFurtherThan({ step, attempt, giveUp }: Save): mongo.Filter<JobDocume
 function modifiers(save: Save, token: string, ends: boolean): mongo.UpdateFilter<JobDocument> {
   const dbs = textsOf(save);
   return {
-    $set: { ...fieldsOf(save, ends), saved_by: token },
+    $set: fieldsOf(save, ends),
+    $push: { saved: pushToken(token) },
     ...(dbs.length === 0 ? {} : { $addToSet: { barrier_dbs: { $each: dbs } } }),
     ...(ends ? { $unset: { due_at: '' }, $currentDate: { finished_at: true } } : {}),
   };
@@ -33,7 +35,7 @@ function pipeline(save: Save, token: string, dueInMs: number): mongo.Document[] 
       $set: {
         ...Object.fromEntries(literals),
         due_at: { $add: ['$$NOW', Math.round(dueInMs)] },
-        saved_by: { $literal: token },
+        saved: withToken('saved', { $literal: token }),
         ...(dbs.length === 0 ? {} : { barrier_dbs: { $setUnion: [{ $ifNull: ['$barrier_dbs', []] }, { $literal: dbs }] } }),
       },
     },

@@ -4,6 +4,7 @@ import { SteppingError } from '@stepping/core';
 import { testService } from '@stepping/test-services';
 import { type ClaimedJob, type TransactionStore, WriteRefused } from '@stepping/tm-local';
 import mongoose, { type Connection, type mongo } from 'mongoose';
+import { openWire } from '../../db-mongoose/test/support/cut-commit.js';
 import { type TcpProxy, tcpProxy } from '../../tm-local-typeorm/test/tcp-proxy.js';
 import { Claims, dueHeads, nextDue } from '../src/claims.js';
 import { DUE_INDEX, type JobCollection, type JobDocument } from '../src/job-document.js';
@@ -99,6 +100,15 @@ mongodb.describe('mongooseStore', () => {
       assert.deepEqual(await store.save(saves), new Set(['a', 'b']));
       // The same values by somebody else are not the same write.
       assert.deepEqual(await store.save([aSave(one, { step: 2, status: 'succeeded', giveUp: true })]), new Set());
+    });
+
+    it('is known to have been done, also after the writes of its holder that came upon it', async () => {
+      const job = await aClaimedJob('a');
+      const first = [aSave(job, { step: 1 })];
+      for (const saves of [first, [aSave(job, { step: 2 })], [aSave(job, { step: 3, status: 'succeeded', giveUp: true })], first]) {
+        assert.deepEqual(await store.save(saves), new Set(['a']));
+      }
+      assert.deepEqual([(await store.find('a'))?.step, (await store.find('a'))?.status], [3, 'succeeded']);
     });
 
     it('is known to have been done when its answer was an error of replication', async () => {
@@ -342,6 +352,24 @@ mongodb.describe('mongooseStore', () => {
     assert.equal(claimed?.wasHeld, false);
     await own.stop();
     await weak.close();
+  });
+
+  it('stores a job once whose commit is cut off again and again, before the server has it or after', async () => {
+    const wire = await openWire(url);
+    const far = await mongoose.createConnection(wire.url).asPromise();
+    const farStore = openStore({ connection: far });
+    await farStore.start();
+    for (const how of ['before', 'after'] as const) {
+      wire.cutCommits(how, 4); // the driver alone sends it twice
+      assert.deepEqual(await farStore.create([aJob({ gid: how })]), [{ outcome: 'stored', lease: 1 }]);
+    }
+    assert.equal(wire.cuts, 8);
+    assert.equal((await store.claimDue(aClaim())).length, 2);
+    wire.cutCommits('before', 4);
+    assert.equal(await farStore.resolve('other', 'mine'), 'rolled-back');
+    await farStore.stop();
+    await far.close();
+    await wire.close();
   });
 
   mongodb.describe('behind a network that fails', () => {
