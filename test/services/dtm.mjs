@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { endServerOf, freePort, isExecutable, onPath, startServer, untilItAnswers } from './local-server.mjs';
+import { endServerOf, foldersIn, freePort, isExecutable, onPath, startServer, untilItAnswers } from './local-server.mjs';
 
 const HINT =
   'Put dtm on the PATH, or go (1.18 or newer, https://go.dev/dl) that may download modules: the tests then build the server, once, in about three minutes.';
@@ -28,7 +28,7 @@ export const ownDtm = {
   perTestFile: true,
   start: startOwn,
   endLeftover(directory) {
-    for (const file of subfolders(directory)) for (const one of subfolders(file)) endLeftover(one);
+    for (const file of foldersIn(directory)) for (const one of foldersIn(file)) endLeftover(one);
   },
 };
 
@@ -167,10 +167,6 @@ function withoutDatabases(url) {
 
 function nameOf(folder) {
   return `dtm@${folder}`;
-}
-
-function subfolders(folder) {
-  return existsSync(folder) ? readdirSync(folder).map((one) => join(folder, one)) : [];
 }
 
 function endLeftover(folder) {
