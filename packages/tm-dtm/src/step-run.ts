@@ -301,9 +301,10 @@ export class StepRun {
     this.#deps.events.emit('job.failed', { gid, tenant, step, error });
   }
 
-  /** True: acknowledged. Without an answer the same write is sent again for as long as the lease is surely ours; then the step is let go. */
+  /** True: acknowledged. Without an answer the same write is sent again for the length of a lease; then the step is let go. */
   async #end(end: LedgerEnd): Promise<boolean> {
     const { ledger, ref } = this.#ledger;
+    const sinceFirst = stopwatch();
     let repeated = false;
     for (let pauseMs = REPEAT_MS.first; !this.#left; pauseMs = Math.min(pauseMs * 2, REPEAT_MS.longest)) {
       try {
@@ -312,7 +313,7 @@ export class StepRun {
         return written;
       } catch (error) {
         this.#log('warn', 'what became of an attempt could not be written; it is tried again', { end: end.end, error });
-        if (this.#sinceHeld() > this.#deps.leaseMs) break;
+        if (sinceFirst() > this.#deps.leaseMs) break;
         repeated = true;
         await new Promise((resolve) => setTimeout(resolve, pauseMs));
       }
