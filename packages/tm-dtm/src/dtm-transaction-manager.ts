@@ -12,7 +12,7 @@ import {
 } from '@stepping/core';
 import type { CallbackEndpoint } from './callback-endpoint.js';
 import type { DtmAnswer, DtmMessage, DtmServer } from './dtm-server.js';
-import type { JobReader } from './job-reader.js';
+import type { JobReader, ReadAnswer } from './job-reader.js';
 import { ledgerOf } from './ledger-of-job.js';
 import type { Messages } from './messages.js';
 import type { DtmOperations } from './operations.js';
@@ -56,8 +56,7 @@ export class DtmTransactionManager implements TransactionManager {
 
   async start(job: NewJob): Promise<StartAnswer> {
     const message = this.#messageOf(job);
-    const prepared = await this.#prepareRepeatedly(job, message);
-    const answer = await this.#answer(job, prepared);
+    const answer = await this.#prepareRepeatedly(job, message);
     if (answer.outcome !== 'stored' || answer.status !== 'prepared') return answer;
     try {
       await this.#submit(job.gid, job.instance, message);
@@ -101,15 +100,16 @@ export class DtmTransactionManager implements TransactionManager {
     return messages.ofJob(job, ledgerOf(job, databases, steps.bounded()));
   }
 
-  async #prepareRepeatedly({ gid }: NewJob, message: DtmMessage): Promise<DtmAnswer> {
+  /** The same message again is no second one: the server keeps the first. */
+  async #prepareRepeatedly(job: NewJob, message: DtmMessage): Promise<StartAnswer> {
     const until = performance.now() + START_REPEAT_MS;
     for (let sent = false; ; ) {
       try {
-        return await this.#deps.server.prepare(message);
+        return await this.#answer(job, await this.#deps.server.prepare(message));
       } catch (error) {
         if (SteppingError.is(error) && error.code !== 'STORE_UNAVAILABLE') throw error;
-        sent ||= !SteppingError.is(error, 'STORE_UNAVAILABLE');
-        if (performance.now() + REPEAT_AFTER_MS > until) throw sent ? outcomeUnknown(gid, error) : error;
+        sent ||= !SteppingError.is(error);
+        if (performance.now() + REPEAT_AFTER_MS > until) throw sent ? outcomeUnknown(job.gid, error) : error;
         await sleep(REPEAT_AFTER_MS);
       }
     }
@@ -119,7 +119,7 @@ export class DtmTransactionManager implements TransactionManager {
   async #answer(job: NewJob, answer: DtmAnswer): Promise<StartAnswer> {
     if (answer === 'done' && job.drawn) return { outcome: 'stored', status: 'prepared' };
     const { gid, instance } = job;
-    const found = await this.#deps.reader.read(gid);
+    const found = await this.#readBack(gid);
     if (found === 'none') throw new Error(`The DTM server ${answer === 'done' ? 'took' : 'refused'} job ${gid}, but knows nothing of it`);
     if (found === 'foreign') throw takenByOthers(gid);
     const { info, current } = found;
@@ -129,6 +129,16 @@ export class DtmTransactionManager implements TransactionManager {
     }
     if (info.status === 'rolled-back') throw deadGid(gid);
     return { outcome: isMine ? 'stored' : 'duplicate', status: info.status as JobStatus };
+  }
+
+  async #readBack(gid: string): Promise<ReadAnswer> {
+    try {
+      return await this.#deps.reader.read(gid);
+    } catch (cause) {
+      // As a plain error: this call has written nothing, but the prepare before it may have.
+      const text = cause instanceof Error ? cause.message : String(cause);
+      throw new Error(`Job ${gid} was sent to the DTM server, but what it has under that gid cannot be read: ${text}`, { cause });
+    }
   }
 
   /** Sent once, and a second time only when the first one surely did nothing. Answers whether it is this call that did it. */

@@ -114,7 +114,7 @@ export function dtm(options: DtmOptions): TmPlugin {
           ...app,
           reader,
           endpoint: r.resolve(Endpoint),
-          operations: new DtmOperations(),
+          operations: new DtmOperations({ ...app, reader }),
           freshMs: Math.max(prepareTimeout, retryInterval) * 500,
         });
       });

@@ -17,6 +17,7 @@ interface StoredMessage {
 /** A job with all that was made of it. */
 export interface ReadJob {
   readonly info: FoundJob;
+  readonly first: StoredMessage;
   /** The message that the job is in now: the first one, or that of the last redrive. */
   readonly current: StoredMessage;
   /** Steps that have not run, as they are in the message. */
@@ -96,7 +97,7 @@ export class JobReader {
         args: args === undefined ? undefined : JSON.parse(args),
       })),
     };
-    return { info, current, left };
+    return { info, first, current, left };
   }
 
   async #ledger({ question, steps }: StoredMessage): Promise<readonly LedgerRecord[]> {

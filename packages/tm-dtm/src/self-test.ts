@@ -6,6 +6,10 @@ import type { Messages } from './messages.js';
 
 /** Between the attempts: an app may begin to listen only after `stepping.start()`. Unit: ms. */
 const PAUSES_MS = [500, 1_000, 2_000, 3_000, 3_500];
+/** Of all attempts together; one that is not answered takes as long as the server waits for a callback. Unit: ms. */
+const ENOUGH_MS = 10_000;
+/** When the process stops. Unit: ms. */
+const LAST_WORD_MS = 300;
 
 /** Finds out whether the server reaches our callback URLs: it sends a message of one step to each and waits for it. Each one that fails is told of once. */
 export class SelfTest {
@@ -14,7 +18,8 @@ export class SelfTest {
   readonly #urls: CallbackUrls;
   readonly #log: Required<Logger>;
   readonly #stopped = new AbortController();
-  #running: Promise<unknown> = Promise.resolve();
+  /** Sent, and not known to be over. */
+  readonly #open = new Set<string>();
 
   constructor(deps: { server: Pick<DtmServer, 'submit' | 'forceStop'>; messages: Messages; urls: CallbackUrls; log: Required<Logger> }) {
     this.#server = deps.server;
@@ -23,43 +28,60 @@ export class SelfTest {
     this.#log = deps.log;
   }
 
-  /** In the background, for about ten seconds. Never rejects. */
+  /** In the background, for about ten seconds. `queues`: of the steps of this process. */
   start(queues: readonly string[]): void {
     const byUrl = new Map(queues.map((queue) => [this.#urls.shown(queue), queue]));
-    this.#running = Promise.all([...byUrl].map(([url, queue]) => this.#test(url, queue).catch(() => {})));
+    for (const [url, queue] of byUrl) void this.#test(url, queue);
   }
 
+  /** Leaves nothing behind that the server would try for ever. */
   async stop(): Promise<void> {
     this.#stopped.abort();
-    await this.#running;
+    const ended = Promise.all([...this.#open].map((gid) => this.#end(gid)));
+    await Promise.race([ended, sleep(LAST_WORD_MS, undefined, { ref: false })]);
   }
 
   async #test(url: string, queue: string): Promise<void> {
+    const { signal } = this.#stopped;
     const gid = newGid();
+    const since = performance.now();
     let problem: string | undefined;
     for (const pauseMs of PAUSES_MS) {
-      // Rejects when it is stopped.
-      await sleep(pauseMs, undefined, { signal: this.#stopped.signal, ref: false }).catch(() => {});
-      if (this.#stopped.signal.aborted) break;
+      await sleep(pauseMs, undefined, { signal, ref: false }).catch(() => {});
+      if (signal.aborted) return;
       // The very same message each time: DTM runs its step anew, and says what came of it.
       problem = await this.#problem(gid, queue);
-      if (problem === undefined) return;
+      if (signal.aborted || problem === undefined) return;
+      if (performance.now() - since > ENOUGH_MS) break;
     }
-    // Else DTM would go on trying, for ever.
-    await this.#server.forceStop(gid).catch(() => {});
-    if (this.#stopped.signal.aborted) return;
+    await this.#end(gid);
     this.#log.warn(
-      `The DTM server cannot call back ${url}: no step will run until it can. Let callbackUrl of dtm be a URL that the server reaches and that leads to stepping.handle`,
+      `The DTM server cannot call back ${url}, so no step of this process will run: ${problem}. Let callbackUrl of dtm be a URL that the server reaches, and mount nodeHandler(stepping) there.`,
       { callbackUrl: url, reason: problem },
     );
   }
 
   async #problem(gid: string, queue: string): Promise<string | undefined> {
+    this.#open.add(gid);
     try {
-      const answer = await this.#server.submit(this.#messages.ofSelfTest(gid, queue));
-      return answer === 'done' ? undefined : 'it answered 409 or 425, as the endpoint does not for a self-test';
+      if ((await this.#server.submit(this.#messages.ofSelfTest(gid, queue))) === 'refused') return 'it was answered with 409 or 425';
+      this.#open.delete(gid);
+      return undefined;
     } catch (error) {
-      return error instanceof Error ? error.message : String(error);
+      return reasonOf(error instanceof Error ? error.message : String(error));
     }
   }
+
+  async #end(gid: string): Promise<void> {
+    await this.#server.forceStop(gid).catch(() => {});
+    this.#open.delete(gid);
+  }
+}
+
+/** What the server says of a callback is behind a hint of its own. Where nothing is, the answer was not 200 and had no body. */
+function reasonOf(message: string): string {
+  const [, said] = /will be retried:\s*(.*)$/s.exec(message) ?? [];
+  if (said === '')
+    return 'it was answered with a status other than 200 and nothing else, as by this endpoint of an app with another secret';
+  return said ?? message;
 }
