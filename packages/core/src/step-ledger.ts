@@ -24,13 +24,13 @@ export interface LedgerClaim extends LedgerKey {
 /**
  * What the ledger says to a claim:
  * `begun` – the attempt of this number is counted, now run it; `done` – the step has run, do not run it again; `dead` – its attempts are used up or it failed for good;
- * `wait` – somebody runs it, or its backoff has not passed: not before `inMs`. `intervalMs`: what {@link LedgerEnd} last said of the caller's own pace. `lost`: it was this very claim that
- * found the last holder silent and marked the step dead, so its sender tells of it; also when the claim is repeated, and in no other answer.
+ * `wait` – somebody runs it, or its backoff has not passed: not before `inMs`. `intervalMs`: what {@link LedgerEnd} last said of the caller's own pace. `buried`: it was this very claim that
+ * found the attempts used up and marked the step dead, so its sender tells of it; also when the claim is repeated, and in no other answer.
  */
 export type LedgerAnswer =
   | { readonly answer: 'begun'; readonly attempt: number; readonly intervalMs: number | undefined }
   | { readonly answer: 'done' }
-  | { readonly answer: 'dead'; readonly lost?: LedgerError | undefined }
+  | { readonly answer: 'dead'; readonly buried?: true }
   | { readonly answer: 'wait'; readonly inMs: number };
 
 /** How an attempt ended. `hand-back`: it does not count (the process stops). */
@@ -66,7 +66,7 @@ export interface StepLedger {
   readonly retentionMs: number;
   /**
    * Begins an attempt, counted and committed before this resolves: if the step is open, of this generation or a former one, and nobody holds it. One whose attempts are used up and whose
-   * last holder went silent is marked dead (`STEP_PERMANENT`, "worker lost"). A claim of a former generation is answered `dead`.
+   * last holder went silent is marked dead (`STEP_PERMANENT`, "worker lost"), as is one that has failed as often as is allowed by now. A claim of a former generation is answered `dead`.
    */
   begin(claim: LedgerClaim, ref: DbRef): Promise<LedgerAnswer>;
   /** Prolongs the hold of this token. False: somebody else has the step now. */

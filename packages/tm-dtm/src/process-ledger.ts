@@ -12,6 +12,8 @@ interface Row {
   /** Of who holds the step, or of who let go of it last. */
   readonly token: string;
   readonly held: boolean;
+  /** Whose claim found the attempts used up. */
+  readonly buriedBy?: string;
   /** Until then it is held, or not before then the next attempt may begin. On the monotonic clock. Unit: ms. */
   readonly dueAt: number;
   readonly intervalMs: number | undefined;
@@ -27,26 +29,36 @@ export class ProcessLedger implements StepLedger {
   readonly #rows = new Map<string, Row>();
 
   async begin(claim: LedgerClaim): Promise<LedgerAnswer> {
-    const { gid, instance, position, generation, token, maxAttempts, leaseMs } = claim;
-    const found = this.#find(claim);
+    const { gid, instance, position, generation, token, maxAttempts = Number.POSITIVE_INFINITY, leaseMs } = claim;
     const now = performance.now();
+    const found = this.#find(claim);
     if (found?.state === 'done') return { answer: 'done' };
-    if (found && generation < found.generation) return { answer: 'dead' };
+    if (found && found.generation > generation) return { answer: 'dead' };
     // A redrive begins anew.
     const row = found?.generation === generation ? found : undefined;
-    if (row?.state === 'dead') return row.token === token ? { answer: 'dead', lost: row.lastError } : { answer: 'dead' };
+    if (row?.state === 'dead') return row.buriedBy === token ? { answer: 'dead', buried: true } : { answer: 'dead' };
     if (row?.held && row.token === token) return { answer: 'begun', attempt: row.attempts, intervalMs: row.intervalMs };
-    if (found?.state === 'open' && (found.held || row) && found.dueAt > now) return { answer: 'wait', inMs: found.dueAt - now };
-    const attempts = row?.attempts ?? 0;
-    const intervalMs = row?.intervalMs;
-    const lastError = row?.lastError;
-    const next = { key: { gid, instance, position }, generation, token, intervalMs };
-    if (row?.held && maxAttempts !== undefined && attempts >= maxAttempts) {
-      const lost = { name: 'STEP_PERMANENT', message: `Worker lost: who ran the last of ${maxAttempts} attempts went silent.` };
-      this.#put({ ...next, state: 'dead', attempts, held: false, dueAt: now, lastError: lost });
-      return { answer: 'dead', lost };
+    if (found && (found.held || row) && found.dueAt > now) return { answer: 'wait', inMs: found.dueAt - now };
+    if (row && row.attempts >= maxAttempts) {
+      const error = row.held
+        ? { name: 'STEP_PERMANENT', message: `Worker lost: who ran the last of ${maxAttempts} attempts went silent.` }
+        : row.lastError;
+      this.#put({ ...row, token, buriedBy: token, state: 'dead', held: false, dueAt: now, lastError: error });
+      return { answer: 'dead', buried: true };
     }
-    this.#put({ ...next, state: 'open', attempts: attempts + 1, held: true, dueAt: now + leaseMs, lastError });
+    const { attempts, intervalMs } = row ?? { attempts: 0, intervalMs: undefined };
+    const key = { gid, instance, position };
+    this.#put({
+      key,
+      generation,
+      state: 'open',
+      attempts: attempts + 1,
+      token,
+      held: true,
+      dueAt: now + leaseMs,
+      intervalMs,
+      lastError: found?.lastError,
+    });
     return { answer: 'begun', attempt: attempts + 1, intervalMs };
   }
 

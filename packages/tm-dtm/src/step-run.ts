@@ -1,5 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { type Claim, type LedgerEnd, type LedgerKey, nextAttemptInMs, type RunnableStep, SteppingError, storedError } from '@stepping/core';
+import {
+  type Claim,
+  type LedgerEnd,
+  type LedgerKey,
+  type LedgerRecord,
+  nextAttemptInMs,
+  type RunnableStep,
+  SteppingError,
+  storedError,
+} from '@stepping/core';
 import { DONE, LATER, LATER_DOUBLED } from './answer.js';
 import { stopwatch } from './elapsed.js';
 import type { JobLedger, StepCallbacksDeps } from './step-callback.js';
@@ -157,7 +166,7 @@ export class StepRun {
       case 'wait':
         return LATER;
       case 'dead':
-        if (said.lost) this.#tellLost(said.lost.message, maxAttempts);
+        if (said.buried) await this.#tellBuried();
         return this.#dead();
       case 'begun':
         this.#sinceHeld = sinceSent;
@@ -290,8 +299,18 @@ export class StepRun {
     return LATER_DOUBLED;
   }
 
-  #tellLost(message: string, maxAttempts: number): void {
-    this.#tellDead(maxAttempts, new SteppingError('STEP_PERMANENT', message));
+  /** This claim found that the attempts are used up, so nobody has told of it yet. */
+  async #tellBuried(): Promise<void> {
+    const { ledger, ref } = this.#ledger;
+    const { gid, instance, position } = this.#call.message;
+    let records: readonly LedgerRecord[] = [];
+    try {
+      records = await ledger.read(gid, instance, ref);
+    } catch (error) {
+      this.#log('warn', 'why a step is dead could not be read', { error });
+    }
+    const { attempts = 0, lastError } = records.find((record) => record.position === position) ?? {};
+    this.#tellDead(attempts, new SteppingError('STEP_PERMANENT', lastError?.message ?? 'Its attempts are used up.'));
   }
 
   #tellDead(attempt: number, error: unknown): void {
