@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Payload } from './contestant.js';
+import type { Payload } from '../contestant.js';
 
 /** Jobs between their claim and their end, in the plain loops. */
 const IN_FLIGHT = 1_000;
