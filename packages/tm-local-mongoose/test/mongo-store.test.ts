@@ -79,9 +79,44 @@ mongodb.describe('mongooseStore', () => {
 
       const look = await explained(dueHeads('default', new Date(Date.now() + 60_000), 1_000));
       assert.deepEqual(look, { index: DUE_INDEX, keys: 50, documents: 50 });
-      // MongoDB reads one key for each queue; its stand-in leaves the limit out of what it explains here.
+      // MongoDB reads one key for each queue.
       assert.equal((await explained(nextDue('stepping_job', ['default', 'mail']))).index, DUE_INDEX);
     }, 60_000);
+
+    it('read no more of a backlog than a claim takes, in the order of the index', async () => {
+      await store.create(Array.from({ length: 1_000 }, (_, i) => aJob({ gid: `due-${i}` })));
+      const look = await explained(dueHeads('default', new Date(Date.now() + 60_000), 100));
+      assert.deepEqual(look, {
+        index: DUE_INDEX,
+        keys: (await explainsLimits()) ? 100 : 1_000,
+        documents: (await explainsLimits()) ? 100 : 1_000,
+      });
+      assert.equal((await store.claimDue(aClaim({ limit: 100 }))).length, 100);
+    });
+
+    it('have an index of what is unfinished, and of nothing else', async () => {
+      const keys = async () => (await explained([{ $match: { due_at: { $exists: true } } }])).keys;
+      const ends = ['succeeded', 'failed', 'rolled-back'] as const;
+      await store.create([...Array(300).keys()].map((i) => aJob({ gid: `job-${i}` })));
+      const claimed = await store.claimDue(aClaim());
+      assert.equal(await keys(), 300);
+      await store.save(claimed.slice(0, 200).map((job, i) => aSave(job, { status: ends[i % 3] as 'failed', giveUp: true })));
+      const cancel = {
+        instance: undefined,
+        from: ['submitted'],
+        to: 'cancelled',
+        queue: undefined,
+        dueInMs: 0,
+        held: false,
+        error: undefined,
+      } as const;
+      await store.change(claimed.slice(200, 290).map(({ gid }) => ({ ...cancel, gid })));
+      await store.resolve('never-there', 'mine');
+      assert.equal(await keys(), 10);
+    });
+
+    /** The server that stands in for MongoDB leaves them out of what it explains. */
+    const explainsLimits = async () => (await connection.getClient().db('admin').command({ hello: 1 })).setName !== 'secantus';
 
     const explained = async (pipeline: mongo.Document[]) => {
       const plan = await jobs.aggregate(pipeline, { hint: DUE_INDEX }).explain('executionStats');
@@ -322,20 +357,41 @@ mongodb.describe('mongooseStore', () => {
     });
   });
 
-  it('lets nothing of the settings and plugins of the user reach its jobs', async () => {
+  it.each<[string, (base: mongoose.Mongoose) => void]>([
+    ['strict schemas and queries', (base) => base.set({ strict: 'throw', strictQuery: 'throw', sanitizeFilter: true })],
+    ['no indexes and no collections of their own', (base) => base.set({ autoIndex: false, autoCreate: false })],
+    ['no buffering', (base) => base.set('bufferCommands', false)],
+    ['no buffering, by a time', (base) => base.set('bufferTimeoutMS', 1)],
+    ['plugins that refuse everything', (base) => base.plugin(refuseAll)],
+    ['transactions for all they do', (base) => base.set('transactionAsyncLocalStorage', true)],
+  ])('does not hear of what users set for their models: %s', async (_, set) => {
+    const base = new mongoose.Mongoose();
+    set(base);
+    const users = await base.createConnection(url).asPromise();
+    users.plugin(refuseAll);
+    const own = openStore({ connection: users });
+    await own.start();
+    await own.create([aJob({ gid: 'a' })]);
+    const together = await users.transaction(async (session) =>
+      own.enlist?.({ kind: 'mongoose', handle: session })?.create(aJob({ gid: 'b' })),
+    );
+    assert.deepEqual(together, { outcome: 'stored', lease: 1 });
+    const claimed = await own.claimDue(aClaim());
+    const saves = claimed.map((job) => aSave(job, { step: 2, status: 'succeeded', giveUp: true }));
+    assert.deepEqual(await own.save(saves), new Set(['a', 'b']));
+    assert.equal((await own.stats()).succeeded, 2);
+    await own.stop();
+    await users.close();
+  });
+
+  it('asks no questions through the pool of the user, whose settings do not reach its jobs', async () => {
     const weak = await mongoose
       .createConnection(`${url}${url.includes('?') ? '&' : '?'}w=1&readPreference=secondaryPreferred`, {
         promoteValues: false,
         ignoreUndefined: true,
-        autoIndex: false,
-        autoCreate: false,
-        bufferCommands: false,
         maxPoolSize: 1,
       })
       .asPromise();
-    weak.plugin((schema) => {
-      schema.pre('save', () => Promise.reject(new Error('a plugin of the user')));
-    });
     const own = openStore({ connection: weak });
     await own.start();
     const busy = await weak.startSession();
@@ -459,4 +515,9 @@ async function eventually(call: () => Promise<unknown>): Promise<void> {
       if (attempt === 5) throw error;
     }
   }
+}
+
+function refuseAll(schema: mongoose.Schema): void {
+  const refuse = () => Promise.reject(new Error('a plugin of the user'));
+  schema.pre(['save', 'insertMany', 'bulkWrite', 'updateOne', 'updateMany', 'find', 'findOne', 'aggregate'] as never, refuse);
 }
