@@ -127,6 +127,19 @@ mongodb.describe('a commit on MongoDB', () => {
     expect([await orders(), await statusOf('mine')]).toEqual([['x'], 'submitted']);
     await session.endSession();
   });
+
+  it('by the user that never reaches the server is rolled back when the server gives the transaction up', async () => {
+    const { wire, connection, direct, stepping, orders, statusOf } = await setUp();
+    const session = await connection.startSession();
+    const job = await prepared(stepping, connection, session);
+    wire.cutCommits('before', 2);
+    await errorOf(session.commitTransaction());
+    await kill(direct, [session.id as object]); // as it does by itself after a minute
+    await until(async () => (await job.resolve()) === 'rolled-back');
+    expect(await job.submit()).toBe('rolled-back');
+    expect([await orders(), await statusOf('mine')]).toEqual([[], 'rolled-back']);
+    await session.endSession();
+  });
 });
 
 async function prepared(stepping: Awaited<ReturnType<typeof started>>, connection: Connection, session: ClientSession) {

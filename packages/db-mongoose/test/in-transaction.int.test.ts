@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeEach, expect, it } from '@jest/globals';
-import type { SteppingEvents } from '@stepping/core';
+import { defineStep, type SteppingEvents, unchecked } from '@stepping/core';
 import type { Connection } from 'mongoose';
 import { barriersIn, keysOf } from '../src/barrier-collection.js';
 import { inTransaction, mongooseDb, mongooseTransaction } from '../src/index.js';
@@ -97,6 +97,28 @@ mongodb.describe('inTransaction on MongoDB', () => {
     const listed = (await stepping.jobs.list()).jobs.map(({ gid }) => gid);
     expect(listed.sort()).toEqual([...done].sort());
   });
+
+  it('keeps the steps of the last run alone, under the gid that the caller chose', async () => {
+    const counted: number[] = [];
+    const count = defineStep({ name: 'count', args: unchecked<{ run: number }>(), run: ({ args }) => void counted.push(args.run) });
+    const stepping = await app({ steps: [count], runs: true });
+    const [stock] = await ordersOf(connection).create([{ what: 'stock' }]);
+    let runs = 0;
+    await inTransaction(stepping, { connection, gid: 'again' }, async ({ session, job }) => {
+      const run = ++runs;
+      expect(job.stepCount).toBe(0);
+      for (let i = 0; i < run; i++) job.addStep(count, { run });
+      await ordersOf(connection).findById(stock?._id).session(session); // its snapshot
+      if (run === 1) await ordersOf(connection).updateOne({ _id: stock?._id }, { what: 'taken meanwhile' });
+      await ordersOf(connection).updateOne({ _id: stock?._id }, { what: `taken by run ${run}` }, { session });
+    });
+    expect((await stepping.jobs.wait('again', { timeoutMs: 20_000 })).status).toBe('succeeded');
+    expect([counted, (await ordersOf(connection).findById(stock?._id))?.what]).toEqual([[2, 2], 'taken by run 2']);
+    const barriers = await barriersIn(connection)
+      .find({ _id: keysOf('again') })
+      .toArray();
+    expect(barriers).toHaveLength(1);
+  }, 30_000);
 
   it('lets an error of the driver pass, label and all', async () => {
     const stepping = await app();

@@ -127,6 +127,23 @@ mongodb.describe('jobs in the database of the transaction, on MongoDB', () => {
     expect(await ordersOf(connection).countDocuments()).toBe(1);
   });
 
+  it('are those of the last run, when MongoDB asks for the body to run again', async () => {
+    const ran: number[] = [];
+    const count = defineStep({ name: 'count', args: unchecked<{ run: number }>(), run: ({ args }) => void ran.push(args.run) });
+    const { connection, stepping } = await setUp({ steps: [count], runs: true });
+    const [stock] = await ordersOf(connection).create([{ what: 'stock' }]);
+    let runs = 0;
+    await inTransaction(stepping, { connection, gid: 'again' }, async ({ session, job }) => {
+      const run = ++runs;
+      for (let i = 0; i < run; i++) job.addStep(count, { run });
+      await ordersOf(connection).findById(stock?._id).session(session); // its snapshot
+      if (run === 1) await ordersOf(connection).updateOne({ _id: stock?._id }, { what: 'taken meanwhile' });
+      await ordersOf(connection).updateOne({ _id: stock?._id }, { what: `taken by run ${run}` }, { session });
+    });
+    expect((await stepping.jobs.wait('again', { timeoutMs: 20_000 })).status).toBe('succeeded');
+    expect([runs, ran, (await ordersOf(connection).findById(stock?._id))?.what]).toEqual([2, [2, 2], 'taken by run 2']);
+  }, 30_000);
+
   it('are there once when the answers of the commit are lost', async () => {
     const url = await mongodb.database('wire');
     const direct = await connected(url);
@@ -146,6 +163,36 @@ mongodb.describe('jobs in the database of the transaction, on MongoDB', () => {
       expect([await statusOf(gid), await ordersOf(direct).countDocuments({ what: gid })]).toEqual(['submitted', 1]);
     }
   });
+
+  it('are found out about when the user commits, and the answer is lost or the server never asked', async () => {
+    const url = await mongodb.database('wire');
+    const direct = await connected(url);
+    await ordersOf(direct).createCollection();
+    const wire = await openWire(url);
+    closing.push(() => wire.close());
+    const { connection, stepping, statusOf } = await setUp({ connection: await connected(wire.url) });
+    const committed = async (gid: string, how: 'before' | 'after') => {
+      const session = await connection.startSession();
+      session.startTransaction();
+      await ordersOf(connection).create([{ what: gid }], { session });
+      const job = stepping.createJob({ transaction: mongooseTransaction(session, connection), gid }).addStep(sendMail, { order: 1 });
+      await job.prepare();
+      wire.cutCommits(how, 2); // the driver sends it twice
+      await errorOf(session.commitTransaction());
+      return { job, session };
+    };
+    const unheard = await committed('unheard', 'after');
+    expect(await unheard.job.submit()).toBe('submitted');
+    expect([await statusOf('unheard'), await ordersOf(direct).countDocuments({ what: 'unheard' })]).toEqual(['submitted', 1]);
+
+    const never = await committed('never', 'before');
+    expect(await errorOf(never.job.submit())).toMatchObject({ code: 'COMMIT_OUTCOME_UNKNOWN' });
+    const admin = direct.getClient().db('admin');
+    await admin.command({ killSessions: [never.session.id] }); // as the server does by itself after a minute
+    while ((await never.job.resolve()) !== 'rolled-back');
+    expect([await statusOf('never'), await ordersOf(direct).countDocuments({ what: 'never' })]).toEqual(['rolled-back', 0]);
+    for (const { session } of [unheard, never]) await session.endSession();
+  }, 30_000);
 
   it('run, 100 of them started at once, and their steps write to the same database', async () => {
     let app: Stepping | undefined;
