@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { DbProviders, type SteppingPlugin } from '@stepping/core';
+import { DbProviders, defineStep, type SteppingPlugin, unchecked } from '@stepping/core';
 import { testService } from '@stepping/test-services';
-import { type Connection, createConnection } from 'mongoose';
+import { type Connection, createConnection, Mongoose, type Schema } from 'mongoose';
 import { barriersIn } from '../src/barrier-collection.js';
-import { inTransaction, mongooseDb, mongooseTransaction } from '../src/index.js';
+import { inTransaction, mongooseDb, mongooseTransaction, once } from '../src/index.js';
 import { anApp, errorOf, ran, sendMail, started, stopApps } from './support/apps.js';
 import { closeConnections, connected, mongodb, ordersOf } from './support/database.js';
 
@@ -13,6 +13,15 @@ afterEach(async () => {
   await stopApps();
   await closeConnections();
 });
+
+const MAJORITY = { writeConcern: { w: 'majority' } } as const;
+
+/** A plugin of a user. */
+function meddle(schema: Schema): void {
+  const refuse = () => Promise.reject(new Error('a plugin of the user'));
+  schema.pre(['save', 'insertMany', 'bulkWrite', 'updateOne', 'deleteMany', 'find', 'findOne', 'aggregate'] as never, refuse);
+  schema.add({ _id: Number });
+}
 
 const start = (plugin: SteppingPlugin) => started({ use: [plugin] });
 
@@ -123,6 +132,62 @@ mongodb.describe('mongooseDb', () => {
     expect(finds.length).toBe(2);
     await stepping.stop();
     await weak.close();
+  });
+
+  it.each<[string, (base: Mongoose) => object]>([
+    ['writes that one node acknowledges, without its journal', () => ({ w: 1, journal: false })],
+    ['reads from secondaries', () => ({ readPreference: 'secondaryPreferred' })],
+    ['a read concern', () => ({ readConcernLevel: 'available' })],
+    ['no retries', () => ({ retryWrites: false, retryReads: false })],
+    ['numbers as objects', () => ({ promoteValues: false, promoteLongs: false })],
+    ['numbers as bigints', () => ({ useBigInt64: true })],
+    ['strict schemas and queries', (base) => base.set({ strict: 'throw', strictQuery: 'throw', sanitizeFilter: true }) && {}],
+    ['no indexes, no collections and no buffering', () => ({ autoIndex: false, autoCreate: false, bufferCommands: false })],
+    ['plugins that change and refuse documents', (base) => base.plugin(meddle) && {}],
+    ['sessions for all they do', (base) => base.set('transactionAsyncLocalStorage', true) && {}],
+  ])('starts a job if, and only if, its transaction commits, and does a step once, although users say: %s', async (_, settingsOn) => {
+    const base = new Mongoose();
+    const own = base.createConnection(await mongodb.database('set'), settingsOn(base));
+    await own.asPromise();
+    await own.getClient().db(own.name).createCollection('effects', MAJORITY);
+    const effects = own.getClient().db(own.name).collection('effects', MAJORITY);
+    const count = defineStep({
+      name: 'count',
+      args: unchecked<Record<string, never>>(),
+      retry: { minDelayMs: 1 },
+      async run(context) {
+        await once(own, context, (session) => effects.insertOne({ gid: context.gid }, { session }));
+        if (context.attempt === 1) throw new Error('and again');
+      },
+    });
+    const stepping = await started({ use: [mongooseDb({ connection: own })], steps: [count], runs: true });
+    const place = (gid: string, error?: Error) =>
+      inTransaction(stepping, { connection: own, gid }, async ({ job }) => {
+        job.addStep(count, {});
+        if (error) throw error;
+      });
+    await place('committed');
+    await errorOf(place('refused', new Error('no')));
+    expect((await stepping.jobs.wait('committed', { timeoutMs: 20_000 })).status).toBe('succeeded');
+    expect((await effects.find().toArray()).map(({ gid }) => gid)).toEqual(['committed']);
+
+    const session = await own.startSession();
+    const prepared = async (gid: string) => {
+      session.startTransaction(MAJORITY);
+      const job = stepping.createJob({ transaction: mongooseTransaction(session, own), gid }).addStep(count, {});
+      await job.prepare();
+      return job;
+    };
+    // Nobody says what became of them: the query-back asks.
+    await prepared('asked');
+    await session.commitTransaction();
+    await prepared('dropped');
+    await session.abortTransaction();
+    expect((await stepping.jobs.wait('asked', { timeoutMs: 20_000 })).status).toBe('succeeded');
+    expect((await stepping.jobs.wait('dropped', { timeoutMs: 20_000 })).status).toBe('rolled-back');
+    await session.endSession();
+    await stepping.stop();
+    await own.close();
   });
 
   it('asks few questions at a time, so that transactions keep connections to end with', async () => {
