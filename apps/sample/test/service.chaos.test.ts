@@ -32,6 +32,22 @@ mongodb.describe('The order service on MongoDB', () => {
   describeService(async () => ({ STEPPING_DB: 'mongo', STEPPING_DB_URL: await mongodb.database() }));
 });
 
+mongodb.describe('The order service with orders in MongoDB and jobs in SQLite', () => {
+  describeService(async (directory) => ({
+    STEPPING_DB: 'sqlite',
+    STEPPING_DB_URL: join(directory, 'jobs.sqlite'),
+    STEPPING_BUSINESS_DB: await mongodb.database(),
+  }));
+});
+
+mongodb.describe('The order service with orders in SQLite and jobs in MongoDB', () => {
+  describeService(async (directory) => ({
+    STEPPING_DB: 'mongo',
+    STEPPING_DB_URL: await mongodb.database(),
+    STEPPING_BUSINESS_DB: join(directory, 'shop.sqlite'),
+  }));
+});
+
 function describeService(databases: (directory: string) => Promise<Record<string, string>>): void {
   let directory: string;
   let env: Record<string, string>;
@@ -64,7 +80,7 @@ function describeService(databases: (directory: string) => Promise<Record<string
     const worker = await service('worker');
     await untilDone(web, id as string);
 
-    const { orders, reservations, stock } = await readShop(env.STEPPING_DB_URL as string);
+    const { orders, reservations, stock } = await readShop(shopDatabase());
     expect(orders).toHaveLength(1);
     expect(reservations).toHaveLength(1);
     expect(stock.get('tea')).toBe(8);
@@ -91,7 +107,7 @@ function describeService(databases: (directory: string) => Promise<Record<string
     const shop = await service('all');
     const refused = await post(shop, 'order-1', { blocked: true });
     expect(refused.status).toBe(422);
-    expect((await readShop(env.STEPPING_DB_URL as string)).orders).toEqual([]);
+    expect((await readShop(shopDatabase())).orders).toEqual([]);
     expect(await jobs(shop)).toMatchObject({ submitted: 0, prepared: 0, succeeded: 0 });
     // Its name is free again.
     await fillStock(shop, 10);
@@ -119,6 +135,10 @@ function describeService(databases: (directory: string) => Promise<Record<string
     const started = await startScript('../src/service/main.ts', [], { ...env, STEPPING_ROLE: role });
     outside.push(started);
     return started;
+  }
+
+  function shopDatabase(): string {
+    return (env.STEPPING_BUSINESS_DB ?? env.STEPPING_DB_URL) as string;
   }
 
   function mailbox(): string {
