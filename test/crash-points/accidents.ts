@@ -16,7 +16,16 @@ export const ACCIDENTS = [
   'sleeps',
   /** The same, until its job has been purged. */
   'sleeps past the purge',
+  /** The server has ended the transaction before the call, for a write conflict or a fail-over, and says so: the driver runs the body again. */
+  'ended by the server',
+  /** Not done, and the driver does not know: it is sent again, and heard. */
+  'commit sent again',
+  /** Done, and the driver does not know: it is sent again, and heard. */
+  'done commit sent again',
 ] as const;
+
+/** Those that a driver mends by itself: nobody may be told that the outcome is unknown. */
+export const MENDED: ReadonlySet<string> = new Set<AccidentKind>(['ended by the server', 'commit sent again', 'done commit sent again']);
 
 export type AccidentKind = (typeof ACCIDENTS)[number];
 

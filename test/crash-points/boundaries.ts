@@ -56,6 +56,7 @@ export const TRANSACTION = {
 export const PROVIDER = {
   provider: 'local',
   name: 'local',
+  perTenant: 'local',
   resolveInDoubt: 'call',
   hasCommitted: 'call',
   isReachable: 'local',

@@ -1,6 +1,6 @@
 import { describeCrashPoints, itCoversEveryCall } from './crash-points.js';
-import { sqlite } from './databases.js';
+import { sqlite } from './sql-databases.js';
 
 itCoversEveryCall();
-describeCrashPoints({ name: 'one SQLite file', store: sqlite, server: false });
-describeCrashPoints({ name: 'two SQLite files', store: sqlite, business: sqlite, server: false });
+describeCrashPoints({ name: 'one SQLite file', store: sqlite });
+describeCrashPoints({ name: 'two SQLite files', store: sqlite, business: sqlite });

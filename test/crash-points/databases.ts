@@ -1,155 +1,95 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { postgresDatabase, testService } from '@stepping/test-services';
-import pg from 'pg';
-import { DataSource, type QueryRunner } from 'typeorm';
+import type { DbTransaction, JobBuilder, StepContext, Stepping, SteppingPlugin } from '@stepping/core';
+import type { StorePlugin } from '@stepping/tm-local';
+
+// What the enumeration asks of a database. A further kind is one more implementation of these; one that has jobs or business transactions only implements that part.
+
+/** A kind of database that a world can be made of. */
+export interface DatabaseKind {
+  /** A server, which may do what it was sent after its client is gone. A file is written by the process itself: what that does not do while it lives is not done later. */
+  readonly isServer: boolean;
+  /** Its driver runs a transaction again that the server has ended, and a commit is sent again while its outcome is unknown. */
+  readonly repeats: boolean;
+  /** A new, empty database. */
+  open(label: string): Promise<Database>;
+}
 
 /** One real database, which several "processes" open. */
 export interface Database {
-  /** A DataSource of one process, connected. */
-  open(processName: string): Promise<DataSource>;
-  /** The operating system closes all connections of a process. */
-  cut(processName: string, dataSource: DataSource): Promise<void>;
-  /** A statement of the harness itself; `?` are its values. */
-  run(sql: string, values?: readonly unknown[]): Promise<any[]>;
-  /** SQL of a time in a job's row. */
-  readonly now: string;
-  readonly longAgo: string;
-  readonly canLandLate: boolean;
-  /** The connection of a transaction breaks. What is given back can still commit it, or end it as the server does when it notices. */
-  breakConnection(runner: QueryRunner): Broken;
+  readonly jobs: Jobs;
+  readonly business: Business;
+  open(processName: string): Promise<ProcessDatabase>;
   close(): Promise<void>;
+}
+
+/** Jobs, as the harness itself sees them. */
+export interface Jobs {
+  clear(): Promise<void>;
+  /** Its lease (this one, if given) ends, or its backoff, or the wait before its database is asked. */
+  makeDue(gid: string, lease?: number): Promise<void>;
+  /** A long time has passed since the end of all jobs. False: not now, a transaction is in the way. */
+  age(): Promise<boolean>;
+}
+
+/** What business transactions do, as the harness itself sees it. */
+export interface Business {
+  /** Before any process starts. */
+  setUp(): Promise<void>;
+  /** Of barriers; deeds are told by their gids. */
+  clear(): Promise<void>;
+  /** A long time has passed since all barriers. False: not now, a transaction is in the way. */
+  age(): Promise<boolean>;
+  barriersOf(gid: string): Promise<number>;
+  /** Committed ones: those whose ids begin with this gid and a slash. */
+  deedsOf(gid: string): Promise<readonly string[]>;
+}
+
+/** A database as one process has it. */
+export interface ProcessDatabase {
+  storePlugin(): StorePlugin;
+  dbPlugin(): SteppingPlugin;
+  /** A transaction of ours, in which the deed is done, and `work` adds the steps of the job. */
+  inTransaction(stepping: Stepping, options: { gid: string; deed: string }, work: (job: JobBuilder) => void): Promise<void>;
+  /** A transaction that the user opens and ends, with the deed in it. */
+  begin(deed: string): Promise<UsersTransaction>;
+  /** Does the deed once, in a transaction of the step. */
+  once(context: StepContext<any, any>, deed: string, through: OnceBoundary): Promise<void>;
+  /** Statements end with a connection, and the transaction with it. Without one to lose, a statement fails and the transaction stays. */
+  readonly hasConnections: boolean;
+  /** Its owner has lost the connection at this call, and does not know what became of it; the server has not noticed yet. `handle`: what core knows as `native.handle`. */
+  breakConnection(handle: unknown, call: string): Broken;
+  /** Of a kind that repeats: the server ends this transaction, and says so when it is next asked. */
+  endTransaction?(handle: unknown): Promise<void>;
+  /** Of a kind that repeats: the driver says of the next commit of this transaction that its outcome is unknown. */
+  losesCommit?(handle: unknown, how: 'done' | 'not done'): void;
+  /** The operating system closes all connections of the process. */
+  cut(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface UsersTransaction {
+  readonly handle: unknown;
+  /** For `createJob`. */
+  readonly transaction: DbTransaction;
+  commit(): Promise<void>;
+  rollback(): Promise<void>;
+  /** As an application does at the end, whatever happened. */
+  release(): Promise<void>;
+}
+
+/** A call on the connection of a transaction. */
+export type OnHandle = <R>(real: () => Promise<R>, handle: unknown) => Promise<R>;
+
+/** Where the work and the commit of an effect come by. */
+export interface OnceBoundary {
+  readonly work: OnHandle;
+  readonly commit: OnHandle;
 }
 
 /** A transaction whose connection its owner has lost. */
 export interface Broken {
+  /** What the owner gets. */
+  readonly error: Error;
   commit(): Promise<void>;
+  /** As the server does when it notices. */
   end(): Promise<void>;
 }
-
-/** A kind of database. A further one is one more of these, and a line in `worlds.ts`. */
-export type OpenDatabase = (label: string) => Promise<Database>;
-
-const folder = mkdtempSync(join(tmpdir(), 'stepping-crash-points-'));
-process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-
-export const sqlite: OpenDatabase = async (label) => {
-  const file = join(folder, `${label}.sqlite`);
-  // No busy wait: it would block the event loop of him who has the lock.
-  const connect = () => new DataSource({ type: 'better-sqlite3', database: file, enableWAL: true, timeout: 0 }).initialize();
-  const own = await connect();
-  const run: Database['run'] = async (sql, values = []) => {
-    for (const giveUpAt = performance.now() + 500; ; await new Promise((resolve) => setTimeout(resolve, 5))) {
-      try {
-        return await own.query(sql, [...values]);
-      } catch (error) {
-        if (!/^SQLITE_BUSY/.test((error as any).driverError?.code) || performance.now() > giveUpAt) throw error;
-      }
-    }
-  };
-  return {
-    open: connect,
-    async cut(_, dataSource) {
-      const connection = (dataSource.driver as any).databaseConnection;
-      if (connection.inTransaction) connection.exec('rollback');
-    },
-    run,
-    now: "cast(unixepoch('subsec') * 1000 as integer)",
-    longAgo: '0',
-    // The file is written by the process itself: what it does not do while it lives is not done later.
-    canLandLate: false,
-    breakConnection: (runner) => {
-      const connection = (runner.dataSource.driver as any).databaseConnection;
-      const end = async () => {
-        if (connection.inTransaction) connection.exec('rollback');
-        Object.assign(runner, { isTransactionActive: false, transactionDepth: 0 });
-      };
-      return { end, commit: end };
-    },
-    close: () => own.destroy(),
-  };
-};
-
-// Between the listener of the pool and that of TypeORM a client has none: a backend that is ended in the very moment in which it has become ready would end
-// this Node process, and all "processes" in it.
-const connect = pg.Client.prototype.connect as (this: pg.Client, ...args: unknown[]) => unknown;
-Object.assign(pg.Client.prototype, {
-  connect(this: pg.Client, ...args: unknown[]) {
-    this.on('error', () => {});
-    return connect.apply(this, args);
-  },
-});
-
-export const postgres: OpenDatabase = async (label) => {
-  const url = await postgresDatabase(label.replaceAll('-', '_'));
-  const connect = (applicationName: string) =>
-    new DataSource({ type: 'postgres', url, applicationName, poolSize: 4, poolErrorHandler: () => {} }).initialize();
-  const own = await connect('harness');
-  const run: Database['run'] = (sql, values = []) => {
-    let n = 0;
-    return own.query(
-      sql.replaceAll('?', () => `$${++n}`),
-      [...values],
-    );
-  };
-  return {
-    open: connect,
-    async cut(processName) {
-      await run('select pg_terminate_backend(pid) from pg_stat_activity where application_name = ? and pid <> pg_backend_pid()', [
-        processName,
-      ]);
-    },
-    run,
-    now: 'clock_timestamp()',
-    longAgo: "timestamptz '2000-01-01'",
-    canLandLate: true,
-    breakConnection: (runner) => {
-      // The runner believes that its connection is gone; the server does not know it yet.
-      const internals = runner as any;
-      const { databaseConnection: client, releaseCallback } = internals;
-      Object.assign(internals, { isReleased: true, releaseCallback: undefined });
-      const { connectedQueryRunners } = internals.driver;
-      connectedQueryRunners.splice(connectedQueryRunners.indexOf(runner), 1);
-      const end = async () => releaseCallback(new Error('The connection broke'));
-      return { end, commit: () => client.query('COMMIT').finally(end) };
-    },
-    close: () => own.destroy(),
-  };
-};
-
-export const mariadb: OpenDatabase = async (label) => {
-  const url = await (await testService('mariadb')).database(label.replaceAll('-', '_'));
-  const { hostname: host, port, pathname, username, password } = new URL(url);
-  const connect = (credentials: { username: string; password: string }) =>
-    new DataSource({ type: 'mariadb', host, port: Number(port), database: pathname.slice(1), poolSize: 4, ...credentials }).initialize();
-  const own = await connect({ username, password });
-  // Here an update also waits for rows that are not committed yet.
-  const run: Database['run'] = (sql, values = []) =>
-    own.query(sql.startsWith('update') ? `set statement innodb_lock_wait_timeout = 1 for ${sql}` : sql, [...values]);
-  return {
-    // A user for each process: that is how the server tells whose a connection is.
-    async open(processName) {
-      await run(`create user if not exists '${processName}'@'%' identified by 'secret'`);
-      await run(`grant all on *.* to '${processName}'@'%'`);
-      return connect({ username: processName, password: 'secret' });
-    },
-    async cut(processName) {
-      const connections = await run('select id from information_schema.processlist where user = ?', [processName]);
-      for (const { id } of connections) await run(`kill ${id}`).catch(() => {}); // it has just ended
-    },
-    run,
-    now: 'utc_timestamp(6)',
-    longAgo: "'2000-01-01'",
-    canLandLate: true,
-    breakConnection: (runner) => {
-      const { databaseConnection: connection } = runner as any;
-      Object.assign(runner, { isReleased: true });
-      const end = async () => connection.stream.destroy(new Error('The connection broke'));
-      const commit = () =>
-        new Promise<void>((resolve, reject) => connection.query('COMMIT', (error: unknown) => (error ? reject(error) : resolve())));
-      return { end, commit: () => commit().finally(end) };
-    },
-    close: () => own.destroy(),
-  };
-};

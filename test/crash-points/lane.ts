@@ -1,6 +1,6 @@
 import type { Accident } from './accidents.js';
 import { audit } from './audit.js';
-import type { Database, OpenDatabase } from './databases.js';
+import type { Database, DatabaseKind } from './databases.js';
 import { Process, SHORT_LEASE_MS, type World } from './process.js';
 import type { Scenario } from './scenarios.js';
 import { isFinal, Stage, until } from './stage.js';
@@ -41,11 +41,11 @@ export class Lane {
     this.#databases = databases;
   }
 
-  static async open(store: OpenDatabase, business: OpenDatabase | undefined): Promise<Lane> {
+  static async open(store: DatabaseKind, business: DatabaseKind | undefined): Promise<Lane> {
     const id = `${process.pid}-${lanes + 1}`;
-    const storeDatabase = await store(`store-${id}`);
-    const lane = new Lane({ store: storeDatabase, business: business ? await business(`business-${id}`) : storeDatabase });
-    await lane.#databases.business.run('create table deed (id varchar(200) primary key)');
+    const storeDatabase = await store.open(`store-${id}`);
+    const lane = new Lane({ store: storeDatabase, business: business ? await business.open(`business-${id}`) : storeDatabase });
+    await lane.#databases.business.business.setUp();
     lane.#b = await lane.#start('b');
     return lane;
   }
@@ -65,7 +65,8 @@ export class Lane {
     const b = this.#b;
     const trace: World['trace'] = [];
     this.#world = {
-      ...this.#databases,
+      jobs: this.#databases.store.jobs,
+      business: this.#databases.business.business,
       gid,
       trace,
       behaviour: (step, context, process) => scenario.behaviour?.(stage, step, context, process) ?? Promise.resolve(),
@@ -150,8 +151,8 @@ export class Lane {
 
   async #clear(): Promise<void> {
     const { store, business } = this.#databases;
-    await store.run('delete from stepping_job');
-    await business.run('delete from stepping_barrier');
+    await store.jobs.clear();
+    await business.business.clear();
   }
 }
 

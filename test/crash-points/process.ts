@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
 import {
   createStepping,
   DbProviders,
@@ -9,15 +8,11 @@ import {
   type SteppingPlugin,
   unchecked,
 } from '@stepping/core';
-import { once, typeormDb } from '@stepping/db-typeorm';
 import { localTm, Store, type StorePlugin, type TransactionStore } from '@stepping/tm-local';
 import { hostedProcessor } from '@stepping/tm-local-hosted-processor';
-import { typeormStore } from '@stepping/tm-local-typeorm';
-import { transactionalClone } from '@stepping/typeorm';
-import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { type Accident, ConnectionLost, ProcessDied } from './accidents.js';
 import { ENLISTED, type Passage, PROVIDER, STORE, TRANSACTION, throughBoundary, UNHEARD } from './boundaries.js';
-import type { Database } from './databases.js';
+import type { Business, Database, Jobs, ProcessDatabase } from './databases.js';
 
 /** Long: when a lease is over, or a prepared job is asked about, is what the harness says (`due_at`). Unit: ms. */
 const NEVER_MS = 3_000_000;
@@ -31,15 +26,24 @@ export interface Trace {
   readonly step: string;
 }
 
-const insideOnce = new AsyncLocalStorage<true>();
 const POLLS = new Set(['store.nextDueInMs', 'store.claimDue']);
 const OF_NO_GID = new Set(['store.list', 'store.startPurge']);
+
+/** How an accident comes about. */
+interface Mishaps<R> {
+  /** The caller hears nothing. */
+  lost(how: 'done' | 'not done'): Promise<R>;
+  /** The server ends the transaction. */
+  ends?(): Promise<void> | undefined;
+  /** The driver does not know what became of the next commit. */
+  losesCommit?(how: 'done' | 'not done'): void;
+}
 
 /** What a run gives to its processes. */
 export interface World {
   readonly gid: string;
-  readonly store: Database;
-  readonly business: Database;
+  readonly jobs: Jobs;
+  readonly business: Business;
   readonly trace: Trace[];
   /** How a step behaves in this run, beyond leaving its trace. */
   behaviour(step: string, context: StepContext<{ start: string }>, process: Process): Promise<void>;
@@ -69,9 +73,9 @@ export class Process {
   death: Promise<void> = Promise.resolve();
   running = 0;
   stepping!: Stepping;
-  dataSource!: DataSource;
+  business!: ProcessDatabase;
   store!: TransactionStore;
-  #storeDataSource!: DataSource;
+  #storeDatabase!: ProcessDatabase;
   #counts = new Map<string, number>();
   #awake: Promise<void> = Promise.resolve();
   #wake = () => {};
@@ -89,22 +93,21 @@ export class Process {
     leaseMs = LEASE_MS,
   ): Promise<Process> {
     const process = new Process(name, world);
-    process.dataSource = await databases.business.open(name);
-    process.#storeDataSource = databases.store === databases.business ? process.dataSource : await databases.store.open(name);
+    process.business = await databases.business.open(name);
+    process.#storeDatabase = databases.store === databases.business ? process.business : await databases.store.open(name);
     const stepping = createStepping({
       steps: Object.values(process.steps),
       tm: localTm({
-        store: process.#storeThroughBoundary(typeormStore({ dataSource: process.#storeDataSource }), databases.business),
+        store: process.#storeThroughBoundary(process.#storeDatabase.storePlugin()),
         processor: hostedProcessor({ maxPollMs: 50, concurrency: 4 }),
         leaseMs,
         prepareTimeoutMs: NEVER_MS,
       }),
-      use: [process.#databaseThroughBoundary(typeormDb({ dataSource: process.dataSource }))],
+      use: [process.#databaseThroughBoundary(process.business.dbPlugin())],
       logger: silent,
     });
     await stepping.start();
-    await process.#commitsOfOnceThroughBoundary();
-    process.stepping = throughCreateJob(stepping, (transaction) => process.transaction(transaction, databases.business));
+    process.stepping = throughCreateJob(stepping, (transaction) => process.transaction(transaction));
     return process;
   }
 
@@ -124,20 +127,21 @@ export class Process {
     if (this.dead) throw new ProcessDied();
     if (!this.claims && POLLS.has(call)) return (call === 'store.claimDue' ? [] : new Map()) as never;
     if (!(await this.#isOfThisRun(call, args))) return real();
-    return this.#meet(call, real, async () => {
+    const lost = async () => {
       if (call in UNHEARD) return UNHEARD[call] as never;
       throw new ConnectionLost(`The connection broke at ${call}`);
-    });
+    };
+    return this.#meet(call, real, { lost });
   };
 
   /** A call in the user's own code. */
-  async own<R>(call: string, real: () => Promise<R>, lost: (how: 'done' | 'not done') => Promise<R>): Promise<R> {
+  async own<R>(call: string, real: () => Promise<R>, mishaps: Mishaps<R>): Promise<R> {
     await this.#awake;
     if (this.dead) throw new ProcessDied();
-    return this.#meet(call, real, lost);
+    return this.#meet(call, real, mishaps);
   }
 
-  async #meet<R>(call: string, real: () => Promise<R>, lost: (how: 'done' | 'not done') => Promise<R>): Promise<R> {
+  async #meet<R>(call: string, real: () => Promise<R>, { lost, ends, losesCommit }: Mishaps<R>): Promise<R> {
     const nth = (this.#counts.get(call) ?? 0) + 1;
     this.#counts.set(call, nth);
     this.calls.push(call);
@@ -170,15 +174,20 @@ export class Process {
         this.sleep();
         await this.#awake;
         return real();
+      case 'ended by the server':
+        await ends?.();
+        return real();
+      case 'commit sent again':
+      case 'done commit sent again':
+        losesCommit?.(accident.kind === 'commit sent again' ? 'not done' : 'done');
+        return real();
     }
   }
 
   async die(): Promise<never> {
     this.dead = true;
-    const { store, business } = this.#world();
     this.death = (async () => {
-      await business.cut(this.name, this.dataSource);
-      if (store !== business) await store.cut(this.name, this.#storeDataSource);
+      for (const database of this.#databases) await database.cut();
     })();
     await this.death;
     throw new ProcessDied();
@@ -199,9 +208,11 @@ export class Process {
   async stop(): Promise<void> {
     this.wake();
     await this.stepping.stop({ drainTimeoutMs: 0 }).catch(() => {});
-    for (const dataSource of new Set([this.dataSource, this.#storeDataSource])) {
-      if (dataSource.isInitialized) await dataSource.destroy().catch(() => {});
-    }
+    for (const database of this.#databases) await database.close();
+  }
+
+  get #databases(): ReadonlySet<ProcessDatabase> {
+    return new Set([this.business, this.#storeDatabase]);
   }
 
   /** One step: leaves its trace, then does what the run says. */
@@ -218,8 +229,10 @@ export class Process {
           if (this.dead) throw new ProcessDied();
           trace.push({ what: 'ends', start, step });
         },
-        async () => {
-          throw new Error(`Step ${step} has an accident`);
+        {
+          lost: async () => {
+            throw new Error(`Step ${step} has an accident`);
+          },
         },
       );
     } finally {
@@ -228,59 +241,35 @@ export class Process {
   }
 
   /** The user's open transaction, as core sees it. */
-  transaction(inner: DbTransaction, business: Database): DbTransaction {
-    const runner = inner.native.handle as QueryRunner;
-    return throughBoundary('transaction', inner, TRANSACTION, (call, real) => this.#onConnection(call, real, runner, business));
+  transaction(inner: DbTransaction): DbTransaction {
+    return throughBoundary('transaction', inner, TRANSACTION, (call, real) => this.onConnection(call, real, inner.native.handle));
   }
 
   /** A call on the connection of a transaction: when it is not heard, the connection is gone, and with it the transaction. */
-  async #onConnection<R>(call: string, real: () => Promise<R>, runner: QueryRunner, business: Database): Promise<R> {
+  onConnection<R>(call: string, real: () => Promise<R>, handle: unknown): Promise<R> {
+    const { business } = this;
     const isCommit = call.endsWith('.commit');
     const lands = this.accident?.kind.startsWith('lands') && isCommit;
-    return this.own(call, real, async (how) => {
-      // SQLite has no connection to lose: a statement fails, and the transaction stays. One of ours rolls back what its runner did not commit; here that is
-      // done for those whose `commit` does not get that far.
-      if (business.canLandLate || (isCommit && how === 'not done' && call !== 'once.commit')) {
-        const broken = business.breakConnection(runner);
-        if (lands) this.late = () => broken.commit();
-        else await broken.end();
+    const lost = async (how: 'done' | 'not done') => {
+      // Where there is no connection to lose, one of ours rolls back what its runner did not commit; here that is done for those whose `commit` does not get that far.
+      if (!business.hasConnections && !(isCommit && how === 'not done' && call !== 'once.commit')) {
+        throw new ConnectionLost(`The connection broke at ${call}`);
       }
-      throw new ConnectionLost(`The connection broke at ${call}`);
-    });
-  }
-
-  /** An effect of a step, once: the row of this id. */
-  async effect(context: StepContext<{ start: string }>, id: string): Promise<void> {
-    const insert = (manager: EntityManager) => manager.query(`insert into deed (id) values ('${id}')`);
-    await insideOnce.run(true, () =>
-      once(this.dataSource, context, (manager) =>
-        this.own(
-          'once.work',
-          () => insert(manager),
-          async () => {
-            throw new ConnectionLost('The connection broke at once.work');
-          },
-        ),
-      ),
-    );
-  }
-
-  /** The commits of `once` go through the boundary; those of other transactions do already. */
-  async #commitsOfOnceThroughBoundary(): Promise<void> {
-    const isSqlite = this.dataSource.options.type === 'better-sqlite3';
-    const dataSource = isSqlite ? (await transactionalClone(this.dataSource)).dataSource : this.dataSource;
-    const createQueryRunner = dataSource.createQueryRunner.bind(dataSource);
-    dataSource.createQueryRunner = (mode) => {
-      const runner = createQueryRunner(mode);
-      const commit = runner.commitTransaction.bind(runner);
-      runner.commitTransaction = () => (insideOnce.getStore() ? this.byHand('once.commit', commit, runner) : commit());
-      return runner;
+      const broken = business.breakConnection(handle, call);
+      if (lands) this.late = () => broken.commit();
+      else await broken.end();
+      throw broken.error;
     };
+    const ends = () => business.endTransaction?.(handle);
+    return this.own(call, real, { lost, ends, losesCommit: (how) => business.losesCommit?.(handle, how) });
   }
 
-  /** The user's own COMMIT or ROLLBACK. */
-  byHand<R>(call: string, real: () => Promise<R>, runner: QueryRunner): Promise<R> {
-    return this.#onConnection(call, real, runner, this.#world().business);
+  /** An effect of a step, once: the deed of this id. */
+  effect(context: StepContext<{ start: string }>, deed: string): Promise<void> {
+    return this.business.once(context, deed, {
+      work: (real, handle) => this.onConnection('once.work', real, handle),
+      commit: (real, handle) => this.onConnection('once.commit', real, handle),
+    });
   }
 
   /** Not of a run before, that is not quite over yet; and no claim that finds nothing. */
@@ -294,7 +283,7 @@ export class Process {
     return OF_NO_GID.has(call) || JSON.stringify(args).includes(this.#world().gid);
   }
 
-  #storeThroughBoundary(inner: StorePlugin, business: Database): StorePlugin {
+  #storeThroughBoundary(inner: StorePlugin): StorePlugin {
     return {
       ...inner,
       register: (registry) =>
@@ -304,25 +293,20 @@ export class Process {
               const made = factory(r);
               if ((injectable as unknown) !== Store) return made;
               this.store = made as TransactionStore;
-              return this.#wrapStore(this.store, business) as never;
+              return this.#wrapStore(this.store) as never;
             }),
         }),
     };
   }
 
-  #wrapStore(store: TransactionStore, business: Database): TransactionStore {
+  #wrapStore(store: TransactionStore): TransactionStore {
     const wrapped = throughBoundary('store', store, STORE, this.pass);
     return new Proxy(wrapped, {
       get: (target, member) => {
         if (member !== 'enlist') return target[member as keyof TransactionStore];
         return (native: Parameters<NonNullable<TransactionStore['enlist']>>[0]) => {
           const enlisted = store.enlist?.(native);
-          return (
-            enlisted &&
-            throughBoundary('enlisted', enlisted, ENLISTED, (call, real) =>
-              this.#onConnection(call, real, native.handle as QueryRunner, business),
-            )
-          );
+          return enlisted && throughBoundary('enlisted', enlisted, ENLISTED, (call, real) => this.onConnection(call, real, native.handle));
         };
       },
     });

@@ -1,4 +1,5 @@
 import { permanent, type StepContext, SteppingError } from '@stepping/core';
+import { MENDED } from './accidents.js';
 import type { Process } from './process.js';
 import type { Start } from './stage.js';
 import { type Stage, until } from './stage.js';
@@ -33,7 +34,7 @@ const RUN_BOTH = ['step.one', 'store.save', 'step.two', 'store.save'];
 /** As the documentation tells users who hold their own transaction. */
 async function commitAndSubmit(stage: Stage, start: Start, commitWhatever: boolean): Promise<void> {
   await stage.tell(stage.a, start, async () => {
-    const { job, commit, release } = await stage.byHand(stage.a, start);
+    const { job, held, commit } = await stage.byHand(stage.a, start);
     try {
       try {
         await job.prepare();
@@ -52,7 +53,7 @@ async function commitAndSubmit(stage: Stage, start: Start, commitWhatever: boole
       }
       return (await job.submit()) === 'submitted' ? 'yes' : 'no';
     } finally {
-      await release();
+      await held.release();
     }
   });
 }
@@ -60,10 +61,10 @@ async function commitAndSubmit(stage: Stage, start: Start, commitWhatever: boole
 /** Its caller is gone after the end of its transaction: nobody submits or aborts. */
 async function leftPrepared(stage: Stage, end: 'commit' | 'rollback'): Promise<void> {
   const { b } = stage;
-  const { job, runner, release } = await stage.byHand(b, stage.start(['one', 'two'], { tied: true }));
+  const { job, held } = await stage.byHand(b, stage.start(['one', 'two'], { tied: true }));
   await job.prepare();
-  await (end === 'commit' ? runner.commitTransaction() : runner.rollbackTransaction());
-  await release();
+  await (end === 'commit' ? held.commit() : held.rollback());
+  await held.release();
 }
 
 /** A job that failed for good at its first step. */
@@ -106,6 +107,12 @@ export const SCENARIOS: readonly Scenario[] = [
       enlisted: ['enlisted.create', 'transaction.commit', ...RUN_BOTH],
     },
     act: (stage) => stage.inTransaction(stage.a, stage.start(['one', 'two'], { tied: true })),
+    async check({ a: { accident, calls }, starts: [start] }) {
+      if (!accident || !MENDED.has(accident.kind)) return;
+      if (start?.told !== 'yes') throw new Error(`What the driver mends was told: ${start?.error}`);
+      const runs = calls.filter((call) => call === 'transaction.insertBarrier' || call === 'enlisted.create').length;
+      if (runs !== (accident.kind === 'ended by the server' ? 2 : 1)) throw new Error(`The body ran ${runs} times`);
+    },
   },
   {
     name: 'prepare, commit by hand, submit',
@@ -140,7 +147,7 @@ export const SCENARIOS: readonly Scenario[] = [
     async act(stage) {
       const start = stage.start(['one', 'two'], { tied: true });
       await stage.tell(stage.a, start, async () => {
-        const { job, rollback, release } = await stage.byHand(stage.a, start);
+        const { job, held, rollback } = await stage.byHand(stage.a, start);
         let answer: string | undefined;
         try {
           await job.prepare();
@@ -149,7 +156,7 @@ export const SCENARIOS: readonly Scenario[] = [
           try {
             answer = await job.submit();
           } finally {
-            await release();
+            await held.release();
           }
         }
         return answer === 'submitted' ? 'yes' : 'no';
@@ -250,7 +257,7 @@ export const SCENARIOS: readonly Scenario[] = [
     },
     async check({ world, gid }) {
       const began = world.trace.length > 0;
-      const effects = await world.business.run('select id from deed where id like ?', [`${gid}/effect-%`]);
+      const effects = (await world.business.deedsOf(gid)).filter((id) => id.startsWith(`${gid}/effect-`));
       if (effects.length !== Number(began)) throw new Error(`${effects.length} effects of a step that is to have one`);
     },
   },
@@ -285,7 +292,7 @@ export const SCENARIOS: readonly Scenario[] = [
       const second = stage.plainStart(a, stage.start(['one', 'two'], { tied: false, id: 'second' }));
       await until('the second start waits', () => a.happened || a.calls.includes('store.createAlone'));
       await first.rollback();
-      await first.release();
+      await first.held.release();
       await second;
     },
   },
@@ -379,9 +386,8 @@ export const SCENARIOS: readonly Scenario[] = [
     async check(stage) {
       await stage.purge();
       const row = await stage.row();
-      const barriers = await stage.barriers();
-      if (row || barriers.length > 0)
-        throw new Error(`Purged again, but there is ${row?.status ?? 'no row'} and ${barriers.length} barriers`);
+      const barriers = await stage.world.business.barriersOf(stage.gid);
+      if (row || barriers > 0) throw new Error(`Purged again, but there is ${row?.status ?? 'no row'} and ${barriers} barriers`);
       const again = stage.start(['one', 'two'], { tied: true, id: 'again' });
       await stage.inTransaction(stage.b, again);
       if (again.told !== 'yes') throw new Error(`The gid cannot be started anew: ${again.error}`);
@@ -394,16 +400,16 @@ export const SCENARIOS: readonly Scenario[] = [
 async function resolveAfter(stage: Stage, what: 'commit' | 'rollback'): Promise<void> {
   const start = stage.start(['one', 'two'], { tied: true });
   await stage.tell(stage.a, start, async () => {
-    const { job, runner, release } = await stage.byHand(stage.a, start);
+    const { job, held } = await stage.byHand(stage.a, start);
     try {
       await job.prepare();
-      if (what === 'commit') await runner.commitTransaction();
-      else await stage.world.business.breakConnection(runner).end();
+      if (what === 'commit') await held.commit();
+      else await stage.a.business.breakConnection(held.handle, 'user.commit').end();
       const answer = await job.resolve();
       if (answer === 'unknown') return 'unknown';
       return (await job.submit()) === 'submitted' ? 'yes' : 'no';
     } finally {
-      await release();
+      await held.release();
     }
   });
 }

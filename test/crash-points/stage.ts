@@ -1,5 +1,4 @@
 import { SteppingError } from '@stepping/core';
-import { inTransaction, typeormTransaction } from '@stepping/db-typeorm';
 import type { StoredJob } from '@stepping/tm-local';
 import type { Process, StepName, World } from './process.js';
 
@@ -56,8 +55,7 @@ export class Stage {
 
   async inTransaction(process: Process, start: Start): Promise<void> {
     await this.tell(process, start, async () => {
-      await inTransaction(process.stepping, { dataSource: process.dataSource, gid: start.gid }, async ({ queryRunner, job }) => {
-        await queryRunner.query(`insert into deed (id) values ('${start.id}')`);
+      await process.business.inTransaction(process.stepping, { gid: start.gid, deed: start.id }, (job) => {
         for (const step of start.steps) job.addStep(process.steps[step], { start: start.id });
       });
       return 'yes';
@@ -75,21 +73,14 @@ export class Stage {
 
   /** A transaction that the user opened, with the deed in it, and its job, not prepared. */
   async byHand(process: Process, start: Start) {
-    const runner = process.dataSource.createQueryRunner();
-    await runner.startTransaction();
-    await runner.query(`insert into deed (id) values ('${start.id}')`);
-    const job = process.stepping.createJob({ gid: start.gid, transaction: typeormTransaction(runner) });
+    const held = await process.business.begin(start.id);
+    const job = process.stepping.createJob({ gid: start.gid, transaction: held.transaction });
     for (const step of start.steps) job.addStep(process.steps[step], { start: start.id });
     return {
       job,
-      runner,
-      commit: () => process.byHand('user.commit', () => runner.commitTransaction(), runner),
-      rollback: () => process.byHand('user.rollback', () => runner.rollbackTransaction(), runner),
-      /** As an application does at the end, whatever happened. */
-      async release() {
-        if (runner.isTransactionActive && !runner.isReleased) await runner.rollbackTransaction().catch(() => {});
-        await runner.release().catch(() => {});
-      },
+      held,
+      commit: () => process.onConnection('user.commit', () => held.commit(), held.handle),
+      rollback: () => process.onConnection('user.rollback', () => held.rollback(), held.handle),
     };
   }
 
@@ -98,38 +89,24 @@ export class Stage {
   }
 
   /** Time passes for this job: its lease ends, or its backoff, or the wait before its database is asked. */
-  async timePasses(lease?: number): Promise<void> {
-    const { store } = this.world;
-    const ofLease = lease === undefined ? '' : ` and lease = ${lease}`;
-    await store.run(`update stepping_job set due_at = ${store.now} where gid = ? and due_at is not null${ofLease}`, [this.gid]);
+  timePasses(lease?: number): Promise<void> {
+    return this.world.jobs.makeDue(this.gid, lease);
   }
 
-  /** A long time passes after the end of all jobs. */
-  async longAfter(): Promise<void> {
-    const { store, business } = this.world;
-    await store.run(`update stepping_job set finished_at = ${store.longAgo} where finished_at is not null`);
-    await business.run("update stepping_barrier set created_at = '2000-01-01 00:00:00'");
+  /** A long time passes after the end of all jobs. False: not now, a transaction is in the way. */
+  async longAfter(): Promise<boolean> {
+    return (await this.world.jobs.age()) && (await this.world.business.age());
   }
 
   /** By the process that has no accidents. Of jobs that are open, or whose barriers are held by a transaction, nothing is purged. */
   async purge(): Promise<void> {
     const row = await this.row();
-    if (!row || !isFinal(row)) return;
-    try {
-      await this.longAfter();
-    } catch (error) {
-      if (/^(SQLITE_BUSY|ER_LOCK_WAIT_TIMEOUT)/.test((error as { code?: string }).code ?? '')) return;
-      throw error;
-    }
+    if (!row || !isFinal(row) || !(await this.longAfter())) return;
     await this.b.stepping.jobs.purge({ finishedBefore: new Date(Date.now() - 7_200_000) });
   }
 
-  barriers(): Promise<{ gid: string; reason: string }[]> {
-    return this.world.business.run('select gid, reason from stepping_barrier where gid = ?', [this.gid]);
-  }
-
-  async committed({ id }: Start): Promise<boolean> {
-    return (await this.world.business.run('select id from deed where id = ?', [id])).length === 1;
+  async committed({ id, gid }: Start): Promise<boolean> {
+    return (await this.world.business.deedsOf(gid)).includes(id);
   }
 }
 
