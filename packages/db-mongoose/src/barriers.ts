@@ -1,8 +1,8 @@
 import type { InDoubtAnswer } from '@stepping/core';
+import { type SweptBarriers, within } from '@stepping/core/db';
 import type { Connection, mongo } from 'mongoose';
 import { type Barrier, type BarrierCollection, barriersIn, keysOf, messageKey, migrateBarriers } from './barrier-collection.js';
 import { codeOf, isDuplicateKey } from './driver-error.js';
-import { within } from './within.js';
 
 /** How long an in-doubt question waits for a transaction that is open. Unit: ms. */
 const LOCK_TIMEOUT_MS = 1_500;
@@ -16,7 +16,7 @@ const QUESTIONS_AT_A_TIME = 2;
 const HALF_AN_HOUR_MS = 30 * 60_000;
 
 /** The barriers of one database, asked outside of any transaction. */
-export class Barriers {
+export class Barriers implements SweptBarriers {
   readonly connection: Connection;
   #asking = 0;
   readonly #waiting: (() => void)[] = [];
@@ -56,13 +56,13 @@ export class Barriers {
     await within(PURGE_TIMEOUT_MS, 'A purge', () => this.#collection.bulkWrite(deletes, { ordered: false }));
   }
 
-  /** Barriers of received keys older than this. */
-  async deleteReceived(olderThanMs: number): Promise<void> {
+  /** All at once. */
+  async deleteReceived(olderThanMs: number): Promise<number> {
     const old = { op: 'receive', created_at: { $lt: before(olderThanMs) } } as const;
-    await within(PURGE_TIMEOUT_MS, 'A sweep', () => this.#collection.deleteMany(old));
+    const { deletedCount } = await within(PURGE_TIMEOUT_MS, 'A sweep', () => this.#collection.deleteMany(old));
+    return deletedCount;
   }
 
-  /** Jobs whose steps have left barriers older than this, in the order of gids from after `after`. */
   async effectsOf(olderThanMs: number, after: string, limit: number): Promise<string[]> {
     const old = { op: 'once', created_at: { $lt: before(olderThanMs) }, gid: { $gt: after } } as const;
     const found = await within(PURGE_TIMEOUT_MS, 'A sweep', () =>
@@ -73,7 +73,6 @@ export class Barriers {
     return found.map(({ _id }) => _id);
   }
 
-  /** The barriers of these jobs' steps, older than this. */
   async deleteEffects(olderThanMs: number, gids: readonly string[]): Promise<void> {
     const old = { op: 'once', created_at: { $lt: before(olderThanMs) }, gid: { $in: [...gids] } } as const;
     await within(PURGE_TIMEOUT_MS, 'A sweep', () => this.#collection.deleteMany(old));

@@ -1,11 +1,20 @@
-import { type DbProvider, type DbRef, type InDoubtAnswer, type Logger, SteppingError } from '@stepping/core';
+import { type DbRef, type InDoubtAnswer, type Logger, type StepLedger, SteppingError } from '@stepping/core';
+import {
+  DEFAULT_RETENTION_MS,
+  type DrivenDbProvider,
+  ledgerOver,
+  type SweepOptions,
+  sweepBarriers,
+  sweepLedger,
+  within,
+} from '@stepping/core/db';
 import type { Connection } from 'mongoose';
 import { Barriers, isAnswer } from './barriers.js';
 import { isOpen } from './connected.js';
 import { codeOf } from './driver-error.js';
+import { Ledger } from './ledger.js';
+import { migrateLedger } from './ledger-collection.js';
 import type { MongooseDbOptions } from './mongoose-db.js';
-import { type SweepOptions, sweepBarriers } from './sweep.js';
-import { within } from './within.js';
 
 /** First part of the `DbRef` of a database with Mongoose. */
 export const PROVIDER = 'mongoose';
@@ -18,11 +27,12 @@ const RESOLVE_TIMEOUT_MS = 5_000;
 /** One question with all that belongs to it: resolving, waiting for others that ask, waiting for a lock. Far below the lease of the job that it is about. Unit: ms. */
 const QUESTION_TIMEOUT_MS = 15_000;
 
-export class MongooseDbProvider implements DbProvider {
+export class MongooseDbProvider implements DrivenDbProvider {
   readonly provider = PROVIDER;
   readonly name: string;
   /** One database per tenant, instead of one. */
   readonly perTenant: boolean;
+  readonly ledger: StepLedger;
   readonly #options: MongooseDbOptions;
   /** A connection with other credentials is another one. */
   readonly #barriers = new WeakMap<Connection, Barriers>();
@@ -33,6 +43,10 @@ export class MongooseDbProvider implements DbProvider {
     this.name = options.name ?? 'default';
     this.perTenant = options.resolve !== undefined;
     this.#options = options;
+    this.ledger = ledgerOver(
+      options.barrierRetentionMs ?? DEFAULT_RETENTION_MS,
+      async ({ tenant }) => new Ledger((await this.barriersOf(tenant)).connection),
+    );
   }
 
   /** @throws {@link SteppingError} `STORE_UNAVAILABLE`, `STORE_REFUSED`, `CONFIG_INVALID` */
@@ -103,6 +117,7 @@ export class MongooseDbProvider implements DbProvider {
     if (this.perTenant !== (tenant !== undefined)) return;
     try {
       await (await this.barriersOf(tenant)).migrate();
+      await migrateLedger(await this.connectionOf(tenant));
     } catch (error) {
       throw this.#notMigrated(error);
     }
@@ -112,7 +127,9 @@ export class MongooseDbProvider implements DbProvider {
   async sweep(options: SweepOptions, log: Required<Logger>): Promise<void> {
     for (const tenant of this.perTenant ? this.#tenants : [undefined]) {
       try {
-        await sweepBarriers(await this.barriersOf(tenant), options);
+        const barriers = await this.barriersOf(tenant);
+        await sweepBarriers(barriers, options);
+        await sweepLedger(new Ledger(barriers.connection), options);
       } catch (error) {
         log.warn('old barriers could not be removed; it is tried again in an hour', { db: this.name, tenant, error });
       }
@@ -153,7 +170,7 @@ export class MongooseDbProvider implements DbProvider {
     if (codeOf(error) !== undefined) {
       return new SteppingError(
         'STORE_REFUSED',
-        `The database '${this.name}' refused to make the collection of barriers: ${error}. Give its user the role readWrite on it.`,
+        `The database '${this.name}' refused to make its collections: ${error}. Give its user the role readWrite on it.`,
         details,
       );
     }

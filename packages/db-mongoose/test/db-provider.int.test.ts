@@ -1,9 +1,18 @@
-import type { DbProviders, Resolver } from '@stepping/core';
+import { completeLogger, type DbProviders, type Resolver } from '@stepping/core';
 import { type DbProviderHarness, describeDbProvider } from '@stepping/core/testing';
 import { barriersIn, keysOf } from '../src/barrier-collection.js';
 import { mongooseTransaction } from '../src/index.js';
+import { ledgerIn } from '../src/ledger-collection.js';
 import { MongooseDbProvider } from '../src/mongoose-db-provider.js';
 import { closeConnections, connected, mongodb } from './support/database.js';
+
+/** A sweep does not reject: it warns. */
+const log = completeLogger({
+  ...console,
+  warn(message, fields) {
+    throw new Error(message, { cause: fields });
+  },
+});
 
 mongodb.describe('on MongoDB', () => describeDbProvider('mongooseDb', openHarness));
 
@@ -25,7 +34,9 @@ async function openHarness(): Promise<DbProviderHarness> {
     async age(gid, ms) {
       const older = [{ $set: { created_at: { $subtract: ['$created_at', ms] } } }];
       await barriersIn(connection).updateMany({ _id: keysOf(gid) }, older);
+      await ledgerIn(connection).updateMany({ _id: keysOf(gid) }, [{ $set: { due_at: { $subtract: ['$due_at', ms] } } }]);
     },
+    sweep: () => provider.sweep({ retentionMs: provider.ledger.retentionMs, hasJob: async () => true }, log),
     async close() {
       provider.close();
       await closeConnections();

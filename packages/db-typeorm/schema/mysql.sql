@@ -10,6 +10,22 @@ create table stepping_barrier (
   key stepping_barrier_effect (op, created_at)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
 
+create table stepping_ledger (
+  gid varchar(128) character set utf8mb4 collate utf8mb4_bin not null,
+  instance varchar(128) character set utf8mb4 collate utf8mb4_bin not null,
+  step int not null,
+  generation int not null,
+  state varchar(8) character set utf8mb4 collate utf8mb4_bin not null,
+  attempts int not null,
+  token varchar(64) character set utf8mb4 collate utf8mb4_bin not null,
+  held int not null,
+  due_at datetime(6) not null,
+  interval_ms int,
+  last_error longtext character set utf8mb4 collate utf8mb4_bin,
+  primary key (gid, instance, step),
+  key stepping_ledger_due (due_at)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin;
+
 create table stepping_migration (
   owner varchar(64) character set utf8mb4 collate utf8mb4_bin not null,
   version int not null,

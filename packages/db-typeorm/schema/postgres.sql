@@ -8,6 +8,20 @@ create table stepping_barrier (
   created_at timestamp with time zone default clock_timestamp() not null
 );
 
+create table stepping_ledger (
+  gid text collate "C" not null,
+  instance text collate "C" not null,
+  step integer not null,
+  generation integer not null,
+  state text collate "C" not null,
+  attempts integer not null,
+  token text collate "C" not null,
+  held integer not null,
+  due_at timestamp with time zone not null,
+  interval_ms integer,
+  last_error text
+);
+
 create table stepping_migration (
   owner text not null,
   version integer not null,
@@ -18,5 +32,9 @@ create table stepping_migration (
 CREATE INDEX stepping_barrier_effect ON public.stepping_barrier USING btree (op, created_at) WHERE (op <> 'msg'::text);
 
 CREATE UNIQUE INDEX stepping_barrier_pkey ON public.stepping_barrier USING btree (gid, branch_id, op, barrier_id);
+
+CREATE INDEX stepping_ledger_due ON public.stepping_ledger USING btree (due_at);
+
+CREATE UNIQUE INDEX stepping_ledger_pkey ON public.stepping_ledger USING btree (gid, instance, step);
 
 CREATE UNIQUE INDEX stepping_migration_pkey ON public.stepping_migration USING btree (owner, version);

@@ -2,4 +2,8 @@ CREATE TABLE "stepping_barrier" (trans_type text not null, gid text not null, br
 
 CREATE INDEX "stepping_barrier_effect" on "stepping_barrier" (op, created_at) where op <> 'msg';
 
+CREATE TABLE "stepping_ledger" (gid text not null, instance text not null, step integer not null, generation integer not null, state text not null, attempts integer not null, token text not null, held integer not null, due_at integer not null, interval_ms integer, last_error text, primary key (gid, instance, step));
+
+CREATE INDEX "stepping_ledger_due" on "stepping_ledger" (due_at);
+
 CREATE TABLE "stepping_migration" (owner text not null, version integer not null, name text not null, applied_at text not null default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), primary key (owner, version));

@@ -1,19 +1,12 @@
 import type { InDoubtAnswer } from '@stepping/core';
+import type { SweptBarriers } from '@stepping/core/db';
 
 /** The barrier table of one database, on connections of our own. */
-export interface Barriers {
-  migrate(): Promise<void>;
+export interface Barriers extends SweptBarriers {
   /** See `DbProvider.resolveInDoubt`; rejects where that is `unknown`. */
   resolveInDoubt(gid: string, instance: string): Promise<InDoubtAnswer>;
   hasCommitted(gid: string, instance: string): Promise<boolean>;
   purge(gids: readonly string[]): Promise<void>;
-  /** Up to `limit` barriers of received keys, older than this; answers how many. For {@link sweepBarriers}, as the next two. */
-  deleteReceived(olderThanMs: number, limit: number): Promise<number>;
-  /** Jobs whose steps have left barriers older than this, in the order of gids from after `after`. */
-  effectsOf(olderThanMs: number, after: string, limit: number): Promise<string[]>;
-  /** The barriers of these jobs' steps, older than this. */
-  deleteEffects(olderThanMs: number, gids: readonly string[]): Promise<void>;
-  close(): Promise<void>;
 }
 
 /** How long an in-doubt question waits for a transaction that is open. Unit: ms. */

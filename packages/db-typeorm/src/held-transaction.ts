@@ -1,12 +1,12 @@
 import { DbProviders, type DbRef, type DbTransaction, type Resolver, SteppingError } from '@stepping/core';
 import { commitOutcome, isDefiniteRefusal } from '@stepping/typeorm';
 import type { QueryRunner } from 'typeorm';
-import { barrierTableOf } from './barrier-table.js';
 import { driverStateOf, endConnection, stateIsKnown } from './driver-state.js';
 import { findDatabase } from './find-database.js';
 import { insertKey } from './insert-key.js';
 import { deleteBarrier } from './sql/delete-barrier.js';
 import { insertBarrier } from './sql/insert-barrier.js';
+import { barrierTableOf } from './tables.js';
 import { nestingDepth, transactionNumber } from './transaction-number.js';
 
 /** Which registered database a transaction is of. */

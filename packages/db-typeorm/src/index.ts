@@ -1,7 +1,7 @@
-export { steppingBarrierMigrations } from './barrier-table.js';
 export type { DatabaseTarget } from './held-transaction.js';
 export type { BusinessScope, InTransactionTarget, IsolationLevel } from './in-transaction.js';
 export { inTransaction } from './in-transaction.js';
+export { steppingBarrierMigrations } from './migrations.js';
 export type { OnceOptions, OnceResult } from './once.js';
 export { once } from './once.js';
 export type { DatabasePerTenant, OneDatabase, TypeormDbOptions } from './typeorm-db.js';

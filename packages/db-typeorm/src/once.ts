@@ -1,11 +1,11 @@
 import { type DbProviders, type DbRef, gidFrom, type StepContext, SteppingError, type StepScope, stepScopeOf } from '@stepping/core';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
-import { barrierTableOf } from './barrier-table.js';
 import { type BusinessTransaction, withTransaction } from './business-transaction.js';
 import { type FoundDatabase, findDatabase } from './find-database.js';
 import { HeldTransaction } from './held-transaction.js';
 import { insertKey } from './insert-key.js';
 import { insertEffect } from './sql/insert-effect.js';
+import { barrierTableOf } from './tables.js';
 import { transactionNumber } from './transaction-number.js';
 import { startedDatabases, TypeormDbProvider } from './typeorm-db-provider.js';
 

@@ -1,13 +1,16 @@
 import { withPostgresConnection } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
-import type { BarrierTable } from './barrier-table.js';
 import { LOCK_TIMEOUT_MS } from './barriers.js';
-import { type Answer, type Reason, ServerBarriers } from './server-barriers.js';
+import { sendToPostgres } from './send.js';
+import { type Reason, ServerBarriers } from './server-barriers.js';
 import { insertBarrier } from './sql/insert-barrier.js';
 import { selectReason } from './sql/select-reason.js';
+import type { Table } from './tables.js';
 
 export class PostgresBarriers extends ServerBarriers {
-  protected claimAndRead(own: DataSource, table: BarrierTable, gid: string, instance: string): Promise<Reason> {
+  protected readonly send = sendToPostgres;
+
+  protected claimAndRead(own: DataSource, table: Table, gid: string, instance: string): Promise<Reason> {
     return withPostgresConnection(own, async (connection) => {
       // The settings end with our transaction, so a pooler in between keeps none of them.
       await connection.query(`begin isolation level read committed read write; set local lock_timeout = ${LOCK_TIMEOUT_MS}`);
@@ -16,11 +19,6 @@ export class PostgresBarriers extends ServerBarriers {
       const { rows } = await connection.query(selectReason(table), [gid, instance]);
       return rows[0];
     });
-  }
-
-  protected async send(own: DataSource, text: string, values: readonly unknown[]): Promise<Answer> {
-    const { rows, rowCount } = await withPostgresConnection(own, (connection) => connection.query(text, values));
-    return { rows, affected: rowCount ?? 0 };
   }
 
   protected list(gids: readonly string[]): unknown {

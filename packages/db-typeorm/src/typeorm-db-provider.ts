@@ -1,29 +1,17 @@
-import { type DbProvider, type DbRef, type InDoubtAnswer, type Logger, SteppingError } from '@stepping/core';
+import { type DbRef, type InDoubtAnswer, type Logger, type StepLedger, SteppingError } from '@stepping/core';
 import {
-  type CloneShare,
-  type Dialect,
-  dialectOf,
-  isDefiniteRefusal,
-  isInMemory,
-  isLockTimeout,
-  originOf,
-  transactionalClone,
-} from '@stepping/typeorm';
+  DEFAULT_RETENTION_MS,
+  type DrivenDbProvider,
+  ledgerOver,
+  type SweepOptions,
+  sweepBarriers,
+  sweepLedger,
+  within,
+} from '@stepping/core/db';
+import { type CloneShare, dialectOf, isDefiniteRefusal, isLockTimeout, originOf, transactionalClone } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
-import type { Barriers } from './barriers.js';
-import { MysqlBarriers } from './mysql-barriers.js';
-import { PostgresBarriers } from './postgres-barriers.js';
-import { SqliteBarriers } from './sqlite-barriers.js';
-import { type SweepOptions, sweepBarriers } from './sweep.js';
+import { type Database, databaseOf } from './database.js';
 import type { TypeormDbOptions } from './typeorm-db.js';
-import { within } from './within.js';
-
-/** The barrier table of each kind of database. */
-const BARRIERS: Record<Dialect, (dataSource: DataSource) => Barriers> = {
-  postgres: (dataSource) => new PostgresBarriers(dataSource),
-  mysql: (dataSource) => new MysqlBarriers(dataSource),
-  sqlite: (dataSource) => new SqliteBarriers(inFile(dataSource)),
-};
 
 /** First part of the `DbRef` of a database with TypeORM. */
 export const PROVIDER = 'typeorm';
@@ -36,14 +24,15 @@ const RESOLVE_TIMEOUT_MS = 5_000;
 /** One question with all that belongs to it: resolving, connecting, waiting for a lock. Far below the lease of the job that it is about. Unit: ms. */
 const QUESTION_TIMEOUT_MS = 15_000;
 
-export class TypeormDbProvider implements DbProvider {
+export class TypeormDbProvider implements DrivenDbProvider {
   readonly provider = PROVIDER;
   readonly name: string;
   /** One database per tenant, instead of one. */
   readonly perTenant: boolean;
+  readonly ledger: StepLedger;
   readonly #options: TypeormDbOptions;
   /** Keyed by the object that the user gave: one with other credentials is another one. Several tenants may share it. */
-  readonly #barriers = new Map<DataSource, Barriers>();
+  readonly #databases = new Map<DataSource, Database>();
   readonly #byTenant = new Map<string, DataSource>();
   readonly #unreachable = new Set<string | undefined>();
   readonly #clones = new Map<DataSource, Promise<CloneShare>>();
@@ -52,6 +41,10 @@ export class TypeormDbProvider implements DbProvider {
     this.name = options.name ?? 'default';
     this.perTenant = options.resolve !== undefined;
     this.#options = options;
+    this.ledger = ledgerOver(
+      options.barrierRetentionMs ?? DEFAULT_RETENTION_MS,
+      async ({ tenant }) => (await this.#databaseOf(tenant)).ledger,
+    );
   }
 
   /** @throws {@link SteppingError} `STORE_UNAVAILABLE`, `STORE_REFUSED`, `CONFIG_INVALID` */
@@ -76,7 +69,7 @@ export class TypeormDbProvider implements DbProvider {
   async close(): Promise<void> {
     startedDatabases.delete(this);
     const clones = [...this.#clones.values()].map((clone) => clone.then(({ release }) => release()));
-    await Promise.allSettled([...clones, ...[...this.#barriers.values()].map((barriers) => barriers.close())]);
+    await Promise.allSettled([...clones, ...[...this.#databases.values()].map((database) => database.close())]);
   }
 
   refOf(tenant: string | undefined): DbRef {
@@ -119,7 +112,7 @@ export class TypeormDbProvider implements DbProvider {
 
   async resolveInDoubt(gid: string, instance: string, { tenant }: DbRef): Promise<InDoubtAnswer> {
     try {
-      const ask = async () => (await this.#barriersOf(tenant)).resolveInDoubt(gid, instance);
+      const ask = async () => (await this.#databaseOf(tenant)).barriers.resolveInDoubt(gid, instance);
       const answer = await within(QUESTION_TIMEOUT_MS, `A question to database '${this.name}'`, ask);
       this.#unreachable.delete(tenant);
       return answer;
@@ -136,18 +129,18 @@ export class TypeormDbProvider implements DbProvider {
   }
 
   async hasCommitted(gid: string, instance: string, ref: DbRef): Promise<boolean> {
-    return (await this.#barriersOf(ref.tenant)).hasCommitted(gid, instance);
+    return (await this.#databaseOf(ref.tenant)).barriers.hasCommitted(gid, instance);
   }
 
   async purgeBarriers(gids: readonly string[], ref: DbRef): Promise<void> {
-    if (gids.length > 0) await (await this.#barriersOf(ref.tenant)).purge(gids);
+    if (gids.length > 0) await (await this.#databaseOf(ref.tenant)).barriers.purge(gids);
   }
 
   async migrate({ tenant }: { tenant: string | undefined }): Promise<void> {
     // Nobody knows all tenants; and the one database is no tenant's.
     if (this.perTenant !== (tenant !== undefined)) return;
     try {
-      await (await this.#barriersOf(tenant)).migrate();
+      await (await this.#databaseOf(tenant)).migrate();
     } catch (error) {
       throw this.#notMigrated(error);
     }
@@ -158,21 +151,23 @@ export class TypeormDbProvider implements DbProvider {
     const tenants = this.perTenant ? [...this.#byTenant.keys()] : [undefined];
     for (const tenant of tenants) {
       try {
-        await sweepBarriers(await this.#barriersOf(tenant), options);
+        const { barriers, ledger } = await this.#databaseOf(tenant);
+        await sweepBarriers(barriers, options);
+        await sweepLedger(ledger, options);
       } catch (error) {
         log.warn('old barriers could not be removed; it is tried again in an hour', { db: this.name, tenant, error });
       }
     }
   }
 
-  async #barriersOf(tenant: string | undefined): Promise<Barriers> {
+  async #databaseOf(tenant: string | undefined): Promise<Database> {
     const dataSource = originOf(await this.dataSourceOf(tenant));
     if (tenant !== undefined) this.#rememberTenant(tenant, dataSource);
-    const known = this.#barriers.get(dataSource);
+    const known = this.#databases.get(dataSource);
     if (known !== undefined) return known;
-    const barriers = BARRIERS[dialectOf(dataSource)](dataSource);
-    this.#barriers.set(dataSource, barriers);
-    return barriers;
+    const database = databaseOf(dataSource);
+    this.#databases.set(dataSource, database);
+    return database;
   }
 
   /** Credentials were changed, or the tenant has moved: connections with the old ones are let go, once nobody else has them. */
@@ -181,10 +176,10 @@ export class TypeormDbProvider implements DbProvider {
     if (before === dataSource) return;
     this.#byTenant.set(tenant, dataSource);
     if (before === undefined || [...this.#byTenant.values()].includes(before)) return;
-    const [barriers, clone] = [this.#barriers.get(before), this.#clones.get(before)];
-    this.#barriers.delete(before);
+    const [database, clone] = [this.#databases.get(before), this.#clones.get(before)];
+    this.#databases.delete(before);
     this.#clones.delete(before);
-    barriers?.close().catch(() => {});
+    database?.close().catch(() => {});
     clone?.then(({ release }) => release()).catch(() => {});
   }
 
@@ -194,18 +189,10 @@ export class TypeormDbProvider implements DbProvider {
     if (isDefiniteRefusal(error)) {
       return new SteppingError(
         'STORE_REFUSED',
-        `The database '${this.name}' refused to make the barrier table: ${error}. Give its user the right to create tables, or apply steppingBarrierMigrations() yourself.`,
+        `The database '${this.name}' refused to make its tables: ${error}. Give its user the right to create tables, or apply steppingBarrierMigrations() yourself.`,
         details,
       );
     }
     return new SteppingError('STORE_UNAVAILABLE', `The database '${this.name}' cannot be reached: ${error}. Nothing was started.`, details);
   }
-}
-
-function inFile(dataSource: DataSource): DataSource {
-  if (!isInMemory(dataSource)) return dataSource;
-  throw new SteppingError(
-    'CONFIG_INVALID',
-    'A SQLite database in memory has one connection, so no second one could ask what became of a transaction. Give the DataSource a file.',
-  );
 }

@@ -1,12 +1,7 @@
-import { DbProviders, Log, type Resolver, SteppingError, type SteppingPlugin, TransactionManager } from '@stepping/core';
+import type { SteppingPlugin } from '@stepping/core';
+import { dbPlugin } from '@stepping/core/db';
 import type { DataSource } from 'typeorm';
 import { TypeormDbProvider } from './typeorm-db-provider.js';
-
-const HOUR_MS = 3_600_000;
-const MIN_RETENTION_MS = HOUR_MS;
-const DEFAULT_RETENTION_MS = 30 * 24 * HOUR_MS;
-/** A process that lives shorter than an hour sweeps, too. Unit: ms. */
-const FIRST_SWEEP_MS = 60_000;
 
 /** One database, by its DataSource, or one per tenant, by a function. */
 export type TypeormDbOptions = OneDatabase | DatabasePerTenant;
@@ -14,7 +9,7 @@ export type TypeormDbOptions = OneDatabase | DatabasePerTenant;
 interface BarrierOptions {
   /**
    * How long a key that {@link once} received is remembered: longer than its senders repeat it. Barriers of steps go with their jobs, and by age only where a job is gone without
-   * them: after a year, or after this if it is longer. Removed once an hour. Default 30 days, at least 1 hour. Unit: ms.
+   * them: after a year, or after this if it is longer. Also how long the ledger remembers a step of an external transaction manager (DTM) after its last change: longer than that keeps its jobs. Removed once an hour. Default 30 days, at least 1 hour. Unit: ms.
    */
   readonly barrierRetentionMs?: number | undefined;
 }
@@ -39,67 +34,16 @@ export interface DatabasePerTenant extends BarrierOptions {
 }
 
 /**
- * Makes a database known whose transactions jobs are tied to: {@link inTransaction}, {@link typeormTransaction}. Its table `stepping_barrier` is made by `stepping.start()` and
+ * Makes a database known whose transactions jobs are tied to: {@link inTransaction}, {@link typeormTransaction}. Its tables `stepping_barrier` and `stepping_ledger` are made by `stepping.start()` and
  * `stepping.migrate()`, for a tenant by `stepping.migrate({ tenant })` alone; or by your own migrations, see {@link steppingBarrierMigrations}.
  *
  * Every database needs a processor that knows it, by the same name: it asks there what became of a transaction whose process died.
  *
- * `stepping.start()` then throws {@link SteppingError} `STORE_UNAVAILABLE` if the database is down, `STORE_REFUSED` if it refuses the table or has a newer one, `CONFIG_INVALID` for a
+ * `stepping.start()` then throws {@link SteppingError} `STORE_UNAVAILABLE` if the database is down, `STORE_REFUSED` if it refuses the tables or has newer ones, `CONFIG_INVALID` for a
  * driver that is not supported, SQLite in memory, a DataSource that is not initialized, or a name that is taken.
  *
  * @example createStepping({ steps, tm: localTm({ store: typeormStore({ dataSource }) }), use: [typeormDb({ dataSource })] })
  */
 export function typeormDb(options: TypeormDbOptions): SteppingPlugin {
-  const { name = 'default', barrierRetentionMs = DEFAULT_RETENTION_MS } = options;
-  if (!(barrierRetentionMs >= MIN_RETENTION_MS)) {
-    throw new SteppingError(
-      'CONFIG_INVALID',
-      `typeormDb({ barrierRetentionMs: ${barrierRetentionMs} }): it is in milliseconds, and at least an hour.`,
-      {
-        barrierRetentionMs,
-      },
-    );
-  }
-  const sweeps = new WeakMap<DbProviders, () => void>();
-  const started = new WeakMap<DbProviders, TypeormDbProvider>();
-  return {
-    name: `typeormDb(${name})`,
-    async start(resolver) {
-      const provider = new TypeormDbProvider(options);
-      const known = resolver.resolve(DbProviders);
-      known.add(provider);
-      started.set(known, provider);
-      await provider.start();
-      sweeps.set(known, sweepHourly(resolver, provider, barrierRetentionMs));
-    },
-    async migrate(resolver, { tenant }) {
-      const running = started.get(resolver.resolve(DbProviders));
-      if (running) return running.migrate({ tenant });
-      const provider = new TypeormDbProvider(options);
-      await provider.migrate({ tenant }).finally(() => provider.close());
-    },
-    async stop(resolver) {
-      const known = resolver.resolve(DbProviders);
-      sweeps.get(known)?.();
-      await started.get(known)?.close();
-    },
-  };
-}
-
-/** Returns what ends it. Holds no process open. */
-function sweepHourly(resolver: Resolver, provider: TypeormDbProvider, retentionMs: number): () => void {
-  let ended = false;
-  let timer: NodeJS.Timeout;
-  const after = (ms: number) => {
-    timer = setTimeout(async () => {
-      const hasJob = async (gid: string) => (await resolver.resolve(TransactionManager).find(gid)) !== undefined;
-      await provider.sweep({ retentionMs, hasJob }, resolver.resolve(Log));
-      if (!ended) after(HOUR_MS);
-    }, ms).unref();
-  };
-  after(FIRST_SWEEP_MS);
-  return () => {
-    ended = true;
-    clearTimeout(timer);
-  };
+  return dbPlugin('typeormDb', options, () => new TypeormDbProvider(options));
 }

@@ -1,9 +1,17 @@
-import type { DbProviders, Resolver } from '@stepping/core';
+import { completeLogger, type DbProviders, type Resolver } from '@stepping/core';
 import { type DbProviderHarness, describeDbProvider } from '@stepping/core/testing';
 import { type Dialect, dialectOf } from '@stepping/typeorm';
 import { typeormTransaction } from '../src/index.js';
 import { TypeormDbProvider } from '../src/typeorm-db-provider.js';
 import { mysqls, postgres, sqlite, sqliteWithoutWal, type TestDatabase } from './support/databases.js';
+
+/** A sweep does not reject: it warns. */
+const log = completeLogger({
+  ...console,
+  warn(message, fields) {
+    throw new Error(message, { cause: fields });
+  },
+});
 
 for (const database of [sqlite, sqliteWithoutWal, postgres, ...mysqls]) {
   database.describe(`on ${database.name}`, () => describeDbProvider('typeormDb', () => openHarness(database)));
@@ -33,7 +41,9 @@ async function openHarness(database: TestDatabase): Promise<DbProviderHarness> {
     },
     async age(gid, ms) {
       await dataSource.query(AGE[dialectOf(dataSource)], [ms, gid]);
+      await dataSource.query(AGE_LEDGER[dialectOf(dataSource)], [ms, gid]);
     },
+    sweep: () => provider.sweep({ retentionMs: provider.ledger.retentionMs, hasJob: async () => true }, log),
     async close() {
       await provider.close();
       await dataSource.destroy();
@@ -50,4 +60,10 @@ const AGE: Record<Dialect, string> = {
   mysql: 'update stepping_barrier set created_at = created_at - interval ? * 1000 microsecond where gid = ?',
   sqlite:
     "update stepping_barrier set created_at = strftime('%Y-%m-%dT%H:%M:%fZ', created_at, '-' || (? / 1000.0) || ' seconds') where gid = ?",
+};
+
+const AGE_LEDGER: Record<Dialect, string> = {
+  postgres: "update stepping_ledger set due_at = due_at - $1 * interval '1 ms' where gid = $2",
+  mysql: 'update stepping_ledger set due_at = due_at - interval ? * 1000 microsecond where gid = ?',
+  sqlite: 'update stepping_ledger set due_at = due_at - ? where gid = ?',
 };

@@ -36,8 +36,8 @@ for (const database of [sqlite, postgres, ...mysqls]) {
     readFileSync(join(import.meta.dirname, '../schema', version, `${dialectOf(dataSource)}.sql`), 'utf8');
   const dump = (dataSource: DataSource) => DUMP[dialectOf(dataSource)](dataSource);
 
-  database.describe(`the table of barriers on ${database.name}`, () => {
-    it('is the one that is shipped, made at start or by TypeORM migrations', async () => {
+  database.describe(`the tables on ${database.name}`, () => {
+    it('are the ones that are shipped, made at start or by TypeORM migrations', async () => {
       const dataSource = await open();
       await started(dataSource);
       expect(await dump(dataSource)).toBe(shipped(dataSource));
@@ -52,27 +52,34 @@ for (const database of [sqlite, postgres, ...mysqls]) {
       expect(await dump(byMigrations)).toBe(shipped(byMigrations));
     });
 
-    it('is upgraded from schema 1 with barriers in it, which say what they said, and are purged with their jobs', async () => {
-      const dataSource = await open();
-      for (const statement of shipped(dataSource, '1').split(/;\n/)) if (statement.trim() !== '') await dataSource.query(statement);
-      await dataSource.query(`insert into stepping_migration (owner, version, name) values ('barrier', 1, 'CreateBarrierTable')`);
-      for (const [gid, reason] of [
-        ['committed', 'msg'],
-        ['rolled-back', 'rollback'],
-      ]) {
-        await dataSource.query(
-          `insert into stepping_barrier (trans_type, gid, branch_id, op, barrier_id, reason, created_at) values ('msg', '${gid}', '00', 'msg', 'i', '${reason}', '2020-01-01 00:00:00')`,
-        );
-      }
+    it.each([1, 2])(
+      'are upgraded from schema %d with barriers in it, which say what they said, and are purged with their jobs',
+      async (version) => {
+        const dataSource = await open();
+        for (const statement of shipped(dataSource, `${version}`).split(/;\n/))
+          if (statement.trim() !== '') await dataSource.query(statement);
+        for (const name of ['CreateBarrierTable', 'IndexEffects'].slice(0, version)) {
+          const made = name === 'CreateBarrierTable' ? 1 : 2;
+          await dataSource.query(`insert into stepping_migration (owner, version, name) values ('barrier', ${made}, '${name}')`);
+        }
+        for (const [gid, reason] of [
+          ['committed', 'msg'],
+          ['rolled-back', 'rollback'],
+        ]) {
+          await dataSource.query(
+            `insert into stepping_barrier (trans_type, gid, branch_id, op, barrier_id, reason, created_at) values ('msg', '${gid}', '00', 'msg', 'i', '${reason}', '2020-01-01 00:00:00')`,
+          );
+        }
 
-      const provider = await started(dataSource);
-      expect(await dump(dataSource)).toBe(shipped(dataSource));
-      const answers = ['committed', 'rolled-back', 'never-begun'].map((gid) => provider.resolveInDoubt(gid, 'i', REF));
-      expect(await Promise.all(answers)).toEqual(['committed', 'rolled-back', 'rolled-back']);
-      expect(await provider.hasCommitted('committed', 'i', REF)).toBe(true);
-      await provider.purgeBarriers(['committed', 'rolled-back', 'never-begun'], REF);
-      // The one that the question left is young, and stays.
-      expect(await dataSource.query('select gid from stepping_barrier')).toEqual([{ gid: 'never-begun' }]);
-    });
+        const provider = await started(dataSource);
+        expect(await dump(dataSource)).toBe(shipped(dataSource));
+        const answers = ['committed', 'rolled-back', 'never-begun'].map((gid) => provider.resolveInDoubt(gid, 'i', REF));
+        expect(await Promise.all(answers)).toEqual(['committed', 'rolled-back', 'rolled-back']);
+        expect(await provider.hasCommitted('committed', 'i', REF)).toBe(true);
+        await provider.purgeBarriers(['committed', 'rolled-back', 'never-begun'], REF);
+        // The one that the question left is young, and stays.
+        expect(await dataSource.query('select gid from stepping_barrier')).toEqual([{ gid: 'never-begun' }]);
+      },
+    );
   });
 }

@@ -90,17 +90,6 @@ for (const database of [sqlite, postgres, ...mysqls]) {
       await sweep(30);
       expect(await left()).toEqual([]);
     });
-
-    it('brings an index to a table that was made before it', async () => {
-      const { dataSource, app } = await setUp();
-      await once(dataSource, 'key', async () => {});
-      const drop = `drop index stepping_barrier_effect${dialectOf(dataSource) === 'mysql' ? ' on stepping_barrier' : ''}`;
-      await dataSource.query(drop);
-      await dataSource.query("delete from stepping_migration where owner = 'barrier' and version = 2");
-      await app.migrate();
-      await dataSource.query(drop);
-      expect(await once(dataSource, 'key', async () => {})).toEqual({ ran: false });
-    });
   });
 }
 

@@ -79,7 +79,9 @@ async function prepareMany(app: Stepping, tenant: string, count: number): Promis
   const tm = app.resolve(TransactionManager);
   const db: DbRef = { provider: 'typeorm', name: 'tenants', tenant };
   const steps = [{ name: 'order.send-mail', queue: 'default', args: '{"order":1}' }];
-  await Promise.all(Array.from({ length: count }, (_, i) => tm.prepare({ gid: `${tenant}-${i}`, instance: 'dead', drawn: true, tenant, db, steps })));
+  await Promise.all(
+    Array.from({ length: count }, (_, i) => tm.prepare({ gid: `${tenant}-${i}`, instance: 'dead', drawn: true, tenant, db, steps })),
+  );
 }
 
 const untilTrue = async (condition: () => Promise<boolean>) => {

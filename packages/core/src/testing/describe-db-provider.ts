@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DbProvider, DbRef, DbTransaction, InDoubtAnswer } from '../db-transaction.js';
 import { newGid } from '../gid.js';
 import type { Resolver } from '../injection.js';
+import { describeStepLedger } from './describe-step-ledger.js';
 
 /** A database under test, with what the suite must be able to do around it. Opened once for the suite. */
 export interface DbProviderHarness {
@@ -14,8 +15,10 @@ export interface DbProviderHarness {
   readonly resolver: Resolver;
   /** Begins a transaction as a user would, READ COMMITTED where there are levels, one that we may commit. */
   beginTransaction(): Promise<OpenedTransaction>;
-  /** Takes `ms` off the date of every barrier of the gid: as if it had been written so much earlier. */
+  /** Takes `ms` off the dates of every barrier of the gid, and of every row of its ledger: as if it had been written so much earlier. */
   age(gid: string, ms: number): Promise<void>;
+  /** What the plugin does every hour, at once. Needed where there is a ledger. */
+  sweep?(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -45,7 +48,7 @@ interface Runner {
 
 /**
  * What every {@link DbProvider} and its {@link DbTransaction} must do, as tests: rules R1 and R3, and what the protocol assumes of a database: an insert of a key
- * that is uncommitted elsewhere waits, is answered after the other side ends, and then reads what that side left. Call it at the top of a test
+ * that is uncommitted elsewhere waits, is answered after the other side ends, and then reads what that side left; and its {@link StepLedger}, where it has one. Call it at the top of a test
  * file, under Jest or any runner with the globals `describe`, `it`, `beforeAll`, `afterAll` and `afterEach`. One transaction at a time is open.
  *
  * @example describeDbProvider('typeormDb on PostgreSQL', openHarness);
@@ -328,6 +331,8 @@ export function describeDbProvider(name: string, open: () => Promise<DbProviderH
         assert.equal(await hasCommitted(jobs[1] as Key), false);
       });
     });
+
+    describeStepLedger({ it, describe, harness });
 
     it('migrates again without losing a barrier', async () => {
       const job = aKey();

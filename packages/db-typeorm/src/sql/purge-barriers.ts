@@ -1,11 +1,11 @@
 import type { Dialect } from '@stepping/typeorm';
-import type { BarrierTable } from '../barrier-table.js';
+import type { Table } from '../tables.js';
 
 /**
  * Deletes all barriers of some gids, but for those younger than half an hour: a gid that was purged may have been started anew meanwhile, and needs its barrier.
  * Value: the gids (PostgreSQL: an array; the others: as JSON).
  */
-export function purgeBarriers({ dialect, name }: BarrierTable): string {
+export function purgeBarriers({ dialect, name }: Table): string {
   return STATEMENTS[dialect](name);
 }
 

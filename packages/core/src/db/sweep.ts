@@ -1,4 +1,4 @@
-import type { Barriers } from './barriers.js';
+import type { LedgerTable } from './ledger-table.js';
 
 /** Rows and gids at a time. */
 const BATCH = 500;
@@ -16,11 +16,21 @@ export interface SweepOptions {
   readonly hasJob: (gid: string) => Promise<boolean>;
 }
 
+/** What a sweep does to the barriers of a database, by the clock of the database or of who wrote them. */
+export interface SweptBarriers {
+  /** Deletes barriers of received keys, older than this: up to `limit`, or all. Answers how many. */
+  deleteReceived(olderThanMs: number, limit: number): Promise<number>;
+  /** Jobs whose steps have left barriers older than this, in the order of gids from after `after`. */
+  effectsOf(olderThanMs: number, after: string, limit: number): Promise<string[]>;
+  /** Deletes the barriers of these jobs' steps, older than this. */
+  deleteEffects(olderThanMs: number, gids: readonly string[]): Promise<void>;
+}
+
 /**
  * Removes barriers of effects that nobody else removes: those of received keys, by their age alone; and those of steps whose job is gone without having told where they are (it was
  * cancelled between the commit of the effect and the checkpoint). One whose job is there stays, however old.
  */
-export async function sweepBarriers(barriers: Barriers, { retentionMs, hasJob }: SweepOptions): Promise<void> {
+export async function sweepBarriers(barriers: SweptBarriers, { retentionMs, hasJob }: SweepOptions): Promise<void> {
   while ((await barriers.deleteReceived(retentionMs, BATCH)) === BATCH);
   const effectAgeMs = Math.max(retentionMs, MIN_EFFECT_AGE_MS);
   let after = '';
@@ -36,4 +46,9 @@ export async function sweepBarriers(barriers: Barriers, { retentionMs, hasJob }:
     if (gids.length < BATCH) return;
     after = gids.at(-1) as string;
   }
+}
+
+/** Removes what a ledger remembers of steps that nobody has touched for so long. */
+export async function sweepLedger(ledger: LedgerTable, { retentionMs }: Pick<SweepOptions, 'retentionMs'>): Promise<void> {
+  while ((await ledger.deleteOld(retentionMs, BATCH)) === BATCH);
 }

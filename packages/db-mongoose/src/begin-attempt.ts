@@ -1,0 +1,46 @@
+import type { BoundedClaim } from '@stepping/core/db';
+import type { mongo } from 'mongoose';
+import { IS_DUE } from './ledger-collection.js';
+
+/**
+ * Counts and begins an attempt, if it may (see `LedgerTable.begin` of core); else it leaves the document as it is. As the update of an upsert by the key: there is no document yet where there is no
+ * state.
+ */
+export function beginAttempt({ generation, token, leaseMs, maxAttempts }: BoundedClaim): mongo.Document[] {
+  const own = { $literal: token };
+  const isSame = { $eq: ['$token', own] };
+  const isFormer = { $lt: ['$generation', generation] };
+  const mayFollow = {
+    $and: [
+      { $eq: ['$generation', generation] },
+      { $eq: ['$state', 'open'] },
+      IS_DUE,
+      { $not: [isSame] },
+      { $lt: ['$attempts', maxAttempts] },
+    ],
+  };
+  const isFree = { $or: [{ $eq: ['$held', 0] }, IS_DUE] };
+  const isNew = { $eq: [{ $type: '$state' }, 'missing'] };
+  const mayBegin = {
+    $or: [
+      isNew,
+      {
+        $and: [
+          { $ne: ['$state', 'done'] },
+          { $or: [{ $and: [{ $eq: ['$held', 1] }, isSame] }, { $and: [isFree, { $or: [isFormer, mayFollow] }] }] },
+        ],
+      },
+    ],
+  };
+  const attempts = { $cond: [isNew, 1, { $cond: [isSame, '$attempts', { $cond: [isFormer, 1, { $add: ['$attempts', 1] }] }] }] };
+  const begun = {
+    generation: { $literal: generation },
+    state: 'open',
+    attempts,
+    token: own,
+    held: { $literal: 1 },
+    due_at: { $add: ['$$NOW', leaseMs] },
+    interval_ms: { $cond: [isFormer, null, { $ifNull: ['$interval_ms', null] }] },
+  };
+  return [{ $replaceWith: { $cond: [mayBegin, { $mergeObjects: ['$$ROOT', begun] }, '$$ROOT'] } }];
+}
