@@ -16,6 +16,7 @@ export interface JobInfo {
   /** Number of the attempt to be made next, from 1. */
   attempt: number;
   lastError: { name: string; message: string } | undefined;
+  /** Empty where this release cannot read them (a later one has stored them): `lastError` then says so. */
   steps: { name: string; status: 'waiting' | 'succeeded' | 'failed'; args: unknown }[];
 }
 
