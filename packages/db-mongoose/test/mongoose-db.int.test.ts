@@ -5,6 +5,7 @@ import { type Connection, createConnection, Mongoose, type Schema } from 'mongoo
 import { barriersIn } from '../src/barrier-collection.js';
 import { inTransaction, mongooseDb, mongooseTransaction, once } from '../src/index.js';
 import { anApp, errorOf, ran, sendMail, started, stopApps } from './support/apps.js';
+import { asRouter } from './support/as-router.js';
 import { closeConnections, connected, mongodb, ordersOf } from './support/database.js';
 
 const standalone = await testService('mongodb-standalone');
@@ -257,6 +258,32 @@ mongodb.describe('mongooseDb', () => {
       const [provider] = stepping.resolve(DbProviders).all();
       expect(await provider?.resolveInDoubt('g', 'i', { provider: 'mongoose', name: 'tenants', tenant: 'acme' })).toBe('unknown');
     });
+  });
+});
+
+mongodb.describe('mongooseDb on a sharded cluster', () => {
+  it('takes transactions by its router, and asks there what became of them', async () => {
+    const router = await asRouter(await mongodb.database('sharded'));
+    const connection = await connected(router.url);
+    await ordersOf(connection).createCollection();
+    const stepping = await started({ use: [mongooseDb({ connection })], runs: true });
+    await inTransaction(stepping, { connection, gid: 'placed' }, async ({ session, job }) => {
+      await ordersOf(connection).create([{ what: 'book' }], { session });
+      job.addStep(sendMail, { order: 1 });
+    });
+    expect((await stepping.jobs.wait('placed', { timeoutMs: 20_000 })).status).toBe('succeeded');
+    const session = await connection.startSession();
+    session.startTransaction();
+    await stepping
+      .createJob({ transaction: mongooseTransaction(session, connection), gid: 'asked' })
+      .addStep(sendMail, { order: 2 })
+      .prepare();
+    await session.commitTransaction();
+    expect((await stepping.jobs.wait('asked', { timeoutMs: 20_000 })).status).toBe('succeeded');
+    await session.endSession();
+    await stepping.stop();
+    await connection.close();
+    await router.close();
   });
 });
 

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, it } from '@jest/globals';
 import { SteppingError, type SteppingErrorCode } from '@stepping/core';
 import { testService } from '@stepping/test-services';
 import mongoose, { type Connection } from 'mongoose';
+import { asRouter } from '../../db-mongoose/test/support/as-router.js';
 import { mongooseStore } from '../src/index.js';
 import { aClaim, aJob, openStore } from './a-store.js';
 
@@ -26,6 +27,19 @@ standalone.describe('mongooseStore on a standalone server', () => {
       says('STORE_REFUSED', /standalone.*--replSet.*rs\.initiate\(\).*\?replicaSet=/),
     );
     await connection.close();
+  });
+});
+
+mongodb.describe('mongooseStore on a sharded cluster', () => {
+  it('does not start, and says where the jobs may be', async () => {
+    const router = await asRouter(await mongodb.database());
+    const connection = await mongoose.createConnection(router.url).asPromise();
+    await assert.rejects(
+      openStore({ connection }).start(),
+      says('STORE_REFUSED', /sharded cluster \(mongos\).*Keep the jobs in a replica set/),
+    );
+    await connection.close();
+    await router.close();
   });
 });
 
