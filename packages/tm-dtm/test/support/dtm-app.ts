@@ -10,6 +10,7 @@ import {
   type Stepping,
   type SteppingEvents,
   type SteppingOptions,
+  type Use,
   unchecked,
 } from '@stepping/core';
 import { type DtmOptions, dtm } from '@stepping/tm-dtm';
@@ -34,7 +35,7 @@ export interface DtmApp {
 interface DtmAppOptions {
   readonly serverUrl: string;
   readonly steps?: readonly AnyStep[];
-  readonly use?: SteppingOptions['use'];
+  readonly use?: Use;
   readonly retry?: SteppingOptions['retry'];
   readonly dtm?: Partial<DtmOptions>;
   /** Stands before the app; true: it has answered. */
