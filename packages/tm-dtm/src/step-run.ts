@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import {
   type Claim,
+  type LedgerAnswer,
   type LedgerEnd,
   type LedgerKey,
   type LedgerRecord,
@@ -18,6 +19,8 @@ import type { StepMessage } from './step-message.js';
 const START_MARGIN = 0.1;
 /** First and longest pause before a write that got no answer is sent again. Unit: ms. */
 const REPEAT_MS = { first: 100, longest: 1_000 };
+/** How often an attempt is tried to begin while a callback waits: a moment without the database costs no interval of DTM, and one that is down holds nobody up. */
+const BEGIN_TRIES = 3;
 
 /** Which callback made a run begin. */
 export interface StepCall {
@@ -54,6 +57,7 @@ export class StepRun {
   #left = false;
   #stopping = false;
   #answered = false;
+  readonly #answerWith: (status: number) => void;
   /** How long ago the ledger last said that the step is ours. */
   #sinceHeld: () => number = stopwatch();
   #cancelRenewal: () => void = () => {};
@@ -63,14 +67,14 @@ export class StepRun {
     this.#call = call;
     const { promise, resolve } = Promise.withResolvers<number>();
     this.answer = promise;
-    const answer = (status: number) => {
+    this.#answerWith = (status) => {
       this.#answered = true;
       resolve(status);
     };
-    const late = setTimeout(answer, Math.max(0, deps.patienceMs - call.since()), LATER);
-    this.ended = this.#run().then(answer, (error: unknown) => {
+    const late = setTimeout(this.#answerWith, Math.max(0, deps.patienceMs - call.since()), LATER);
+    this.ended = this.#run().then(this.#answerWith, (error: unknown) => {
       this.#log('error', 'a step was let go after an unexpected error; it is begun anew when its lease ends', { error });
-      answer(LATER);
+      this.#answerWith(LATER);
     });
     void this.ended.finally(() => clearTimeout(late));
   }
@@ -140,26 +144,9 @@ export class StepRun {
 
   /** A number: the answer, since the step is not to be run now. */
   async #begin(runnable: RunnableStep): Promise<{ readonly attempt: number; readonly intervalMs: number | undefined } | number> {
-    const { ledger, ref } = this.#ledger;
     const { leaseMs } = this.#deps;
-    const { maxAttempts } = runnable.retry;
-    const sinceSent = stopwatch();
-    let said: Awaited<ReturnType<typeof ledger.begin>>;
-    try {
-      said = await ledger.begin(
-        {
-          ...this.#key,
-          generation: this.#call.message.generation,
-          maxAttempts: Number.isFinite(maxAttempts) ? maxAttempts : undefined,
-          leaseMs,
-        },
-        ref,
-      );
-    } catch (error) {
-      // Not the doubled interval: it has no cap, and would outlive the outage of the database by as long as that took.
-      this.#log('error', 'an attempt could not be counted, so the step is not run now; DTM will ask again', { db: ref, error });
-      return LATER;
-    }
+    const said = await this.#sendClaim(runnable);
+    if (!said) return LATER;
     switch (said.answer) {
       case 'done':
         return DONE;
@@ -169,10 +156,32 @@ export class StepRun {
         if (said.buried) await this.#tellBuried();
         return this.#dead();
       case 'begun':
-        this.#sinceHeld = sinceSent;
-        if (!this.#stopping && !this.#left && sinceSent() < leaseMs * (1 - START_MARGIN)) return said;
+        if (!this.#stopping && !this.#left && this.#sinceHeld() < leaseMs * (1 - START_MARGIN)) return said;
         await this.#end({ end: 'hand-back' });
         return LATER;
+    }
+  }
+
+  /** Undefined: no answer. Should the attempt be counted all the same, that is taken back, while DTM hears already that it is to come again. */
+  async #sendClaim({ retry }: RunnableStep): Promise<LedgerAnswer | undefined> {
+    const { ledger, ref } = this.#ledger;
+    const maxAttempts = Number.isFinite(retry.maxAttempts) ? retry.maxAttempts : undefined;
+    const claim = { ...this.#key, generation: this.#call.message.generation, maxAttempts, leaseMs: this.#deps.leaseMs };
+    for (let tries = 1; ; tries++) {
+      this.#sinceHeld = stopwatch();
+      try {
+        return await ledger.begin(claim, ref);
+      } catch (error) {
+        if (tries < BEGIN_TRIES && !this.#answered && !this.#stopping) {
+          await pause(REPEAT_MS.first * tries);
+          continue;
+        }
+        // Not the doubled interval: it has no cap, and would outlive the outage of the database by as long as that took.
+        this.#log('error', 'an attempt could not be counted, so the step is not run now; DTM will ask again', { db: ref, error });
+        this.#answerWith(LATER);
+        await this.#end({ end: 'hand-back' }, { mayBeNone: true });
+        return undefined;
+      }
     }
   }
 
@@ -320,25 +329,29 @@ export class StepRun {
     this.#deps.events.emit('job.failed', { gid, tenant, step, error });
   }
 
-  /** True: acknowledged. Without an answer the same write is sent again for the length of a lease; then the step is let go. */
-  async #end(end: LedgerEnd): Promise<boolean> {
+  /**
+   * True: acknowledged. Without an answer the same write is sent again for the length of a lease; then the step is let go. `mayBeNone`: nobody knows whether there is an attempt of ours to end.
+   */
+  async #end(end: LedgerEnd, { mayBeNone = false } = {}): Promise<boolean> {
     const { ledger, ref } = this.#ledger;
     const sinceFirst = stopwatch();
     let repeated = false;
     for (let pauseMs = REPEAT_MS.first; !this.#left; pauseMs = Math.min(pauseMs * 2, REPEAT_MS.longest)) {
       try {
         const written = await ledger.end(this.#key, end, ref);
-        if (!written && !repeated) this.#lose();
+        if (!written && !repeated && !mayBeNone) this.#lose();
         return written;
       } catch (error) {
-        this.#log('warn', 'what became of an attempt could not be written; it is tried again', { end: end.end, error });
-        if (sinceFirst() > this.#deps.leaseMs) break;
+        if (!repeated) this.#log('warn', 'what became of an attempt could not be written; it is tried again', { end: end.end, error });
+        if (sinceFirst() > this.#deps.leaseMs) {
+          this.#log('error', 'no answer to a write; the step is let go and is begun anew when its lease ends', { end: end.end, error });
+          break;
+        }
         repeated = true;
-        await new Promise((resolve) => setTimeout(resolve, pauseMs));
+        await pause(pauseMs);
       }
     }
     this.#left = true;
-    this.#log('error', 'no answer to a write; the step is let go and is begun anew when its lease ends', { end: end.end });
     return false;
   }
 
@@ -371,6 +384,10 @@ export class StepRun {
     const { gid, step } = this.#call.message;
     this.#deps.log[level](text, { gid, step, ...fields });
   }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function timedOut({ gid, step }: StepMessage, timeoutMs: number): SteppingError<'STEP_TIMEOUT'> {

@@ -348,6 +348,39 @@ describe('A ledger that does not answer', () => {
     expect(await app.step(aStepMessage())).toBe(200);
   });
 
+  it('for a moment is sent the same claim again, which counts one attempt', async () => {
+    const { step, ran } = aStep();
+    const app = await anEndpoint({ steps: [step] });
+    const ledger = new ProcessLedger();
+    const begin = ledger.begin.bind(ledger);
+    let sent = 0;
+    ledger.begin = async (claim) => {
+      const said = await begin(claim);
+      if (++sent === 1) throw new Error('connection lost after it came');
+      return said;
+    };
+    app.database.ledger = ledger;
+    expect(await app.step(aStepMessage())).toBe(200);
+    expect(ran.map(({ attempt }) => attempt)).toEqual([1]);
+  });
+
+  it('and counted an attempt all the same has it taken back, so that it is no last one that nobody made', async () => {
+    const { step, ran } = aStep(() => {}, { retry: { maxAttempts: 1 } });
+    const app = await anEndpoint({ steps: [step] });
+    const ledger = new ProcessLedger();
+    const begin = ledger.begin.bind(ledger);
+    ledger.begin = async (claim) => {
+      await begin(claim);
+      throw new Error('connection lost after it came');
+    };
+    app.database.ledger = ledger;
+    expect(await app.step(aStepMessage())).toBe(425);
+    ledger.begin = begin;
+    await until(async () => (await app.step(aStepMessage())) === 200);
+    expect(ran.map(({ attempt }) => attempt)).toEqual([1]);
+    expect(app.told).toEqual(['step.started', 'step.succeeded', 'job.succeeded']);
+  });
+
   it('is sent the very same write again until it does, and only then DTM hears that the step is done', async () => {
     const { step, ran } = aStep();
     const app = await anEndpoint({ steps: [step] });
