@@ -1,6 +1,6 @@
-import type { CreateJob } from '@stepping/tm-local';
+import { type CreateJob, firstLease, NO_STEPS } from '@stepping/tm-local';
 import type { mongo } from 'mongoose';
-import { dbToText, firstLease, type JobDocument, NO_STEPS, reachedBy } from './job-document.js';
+import { dbToText, type JobDocument, reachedBy } from './job-document.js';
 
 type Upsert = { updateOne: mongo.UpdateOneModel<JobDocument> };
 

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type InDoubtAnswer, SteppingError } from '@stepping/core';
-import { type CreateAnswer, type CreateJob, WriteRefused } from '@stepping/tm-local';
+import { type CreateAnswer, type CreateJob, verdictByRow, WriteRefused } from '@stepping/tm-local';
 import type { mongo } from 'mongoose';
-import { answerByJob, FOUND_JOB, verdictByJob } from './answers.js';
+import { answerByJob, FOUND_JOB } from './answers.js';
 import { askStatement, createStatement } from './create-statement.js';
 import { codeOf, isRefusal, isTransient } from './driver-error.js';
 import type { JobCollection } from './job-document.js';
@@ -71,7 +71,7 @@ export class Creations {
     const ask = async (session: mongo.ClientSession): Promise<InDoubtAnswer> => {
       await this.#jobs.bulkWrite([askStatement(gid, instance, writeToken())], { session });
       const found = await this.#jobs.findOne({ _id: gid }, { session, projection: FOUND_JOB });
-      return found === null ? 'unknown' : verdictByJob(instance, found);
+      return found === null ? 'unknown' : verdictByRow(instance, found);
     };
     return (await untilNoConflict(deadline, () => this.#unlessConflict(ask))) ?? 'unknown';
   }

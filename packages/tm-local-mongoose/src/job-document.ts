@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto';
 import type { DbRef } from '@stepping/core';
 import type { ClaimedJob, StoredError, StoredJob, StoredStatus } from '@stepping/tm-local';
 import type { mongo } from 'mongoose';
@@ -51,9 +50,6 @@ export type JobCollection = mongo.Collection<JobDocument>;
 /** The index that claims and polls name as their hint: without it they are an error, never a scan. Over unfinished jobs only. */
 export const DUE_INDEX = 'stepping_job_due';
 
-/** The steps of a job that only says "rolled back" (R9). */
-export const NO_STEPS = '{"v":1,"steps":[]}';
-
 /** Longest name or message of an error that is kept. Unit: UTF-16 units. A document has 16 MiB, of which a job takes up to 4. */
 const MAX_ERROR_LENGTH = 100_000;
 
@@ -63,11 +59,6 @@ export const STEP_STRIDE = 2 ** 24;
 /** Later steps are larger, and of one step later attempts: one plain comparison in place of an `$or`, which not every planner serves by the key. */
 export function reachedBy(step: number, attempt: number): number {
   return step * STEP_STRIDE + Math.min(attempt, STEP_STRIDE - 1);
-}
-
-/** First fencing number of a document that the store itself inserts: random, below 2^48, never 0. */
-export function firstLease(): number {
-  return randomInt(1, 2 ** 48 - 1);
 }
 
 export function dbToText({ provider, name, tenant }: DbRef): string {

@@ -1,4 +1,7 @@
+export type { FoundRow } from './answers.js';
+export { answerByRow, verdictByRow } from './answers.js';
 export { Clock, systemClock } from './clock.js';
+export { firstLease } from './first-lease.js';
 export type { JobRun } from './job-run.js';
 export type { LocalTmOptions } from './local-tm.js';
 export { LocalEngine, localTm } from './local-tm.js';
@@ -11,6 +14,7 @@ export type { LocalProcessor, Place } from './processor-link.js';
 export type { Purger } from './purge.js';
 export type { QueryBack } from './query-back.js';
 export { Slots } from './slots.js';
+export { NO_STEPS } from './stored-steps.js';
 export type {
   Change,
   ChangeAnswer,

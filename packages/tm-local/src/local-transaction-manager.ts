@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto';
 import {
   type DbTransaction,
   type Enlisted,
@@ -11,6 +10,7 @@ import {
   type TransactionManager,
 } from '@stepping/core';
 import type { Clock } from './clock.js';
+import { firstLease } from './first-lease.js';
 import { GroupCommit, WriteGivenUp } from './group-commit.js';
 import { jobInfo } from './job-info.js';
 import type { LocalOperations } from './operations.js';
@@ -37,8 +37,6 @@ const SUBMIT_REPEAT_MS = 2_000;
 const LOCKED_WAIT_MS = 5_000;
 /** Bound of the creates that wait for the store. Unit: bytes. */
 const MAX_QUEUED_BYTES = 64 * 1024 * 1024;
-/** First fencing numbers are below it: room for 2^52 more in a JavaScript number. */
-const FIRST_LEASE_BELOW = 2 ** 48;
 /** Prepared jobs remembered between prepare and submit; of one that was forgotten the store is asked. In characters of their stored steps. */
 const MAX_REMEMBERED = 16 * 1024 * 1024;
 
@@ -237,7 +235,7 @@ export class LocalTransactionManager implements TransactionManager {
 
   #row(job: NewJob): Pick<CreateJob, 'gid' | 'instance' | 'tenant' | 'db' | 'steps' | 'lease'> {
     const { gid, instance, tenant, db } = job;
-    return { gid, instance, tenant, db, steps: encodeSteps(job.steps), lease: randomInt(1, FIRST_LEASE_BELOW - 1) };
+    return { gid, instance, tenant, db, steps: encodeSteps(job.steps), lease: firstLease() };
   }
 
   #submittedRow(job: NewJob, place: Place | undefined): CreateJob {

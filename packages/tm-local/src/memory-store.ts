@@ -1,8 +1,10 @@
-import { randomInt } from 'node:crypto';
 import type { DbRef, InDoubtAnswer, JobStatus } from '@stepping/core';
+import { answerByRow, verdictByRow } from './answers.js';
 import { Clock } from './clock.js';
+import { firstLease } from './first-lease.js';
 import { type JobRow, MemoryDatabase, MemoryTransaction } from './memory-database.js';
 import { Store, type StorePlugin } from './plugins.js';
+import { NO_STEPS } from './stored-steps.js';
 import type {
   Change,
   ChangeAnswer,
@@ -145,7 +147,7 @@ export class MemoryTransactionStore implements TransactionStore {
   async resolve(gid: string, instance: string): Promise<InDoubtAnswer> {
     const answer = await this.#jobs.whenFree(gid, RESOLVE_TIMEOUT_MS, (): InDoubtAnswer => {
       const found = this.#jobs.read(gid);
-      if (found) return outcomeOf(found, instance);
+      if (found) return verdictByRow(instance, found);
       this.#jobs.write(gid, rolledBackRow(gid, instance, this.#now()));
       return 'rolled-back';
     });
@@ -256,11 +258,8 @@ export class MemoryTransactionStore implements TransactionStore {
 /** R4: the answer by the row found. */
 function answerTo(job: CreateJob, found: JobRow | undefined): CreateAnswer {
   if (!found) return { outcome: 'stored', lease: job.lease };
-  const { status, lease } = found;
-  if (status === 'rolled-back') return { outcome: 'stored', lease: lease + 1 };
-  if (status === 'purging') return { outcome: 'in-doubt' };
-  if (found.instance === job.instance) return { outcome: 'repeated', status, lease };
-  return status === 'prepared' ? { outcome: 'in-doubt' } : { outcome: 'duplicate', status };
+  const answer = answerByRow(job, found);
+  return answer === 'revive' ? { outcome: 'stored', lease: found.lease + 1 } : answer;
 }
 
 function newRow(job: CreateJob, lease: number, now: number): JobRow {
@@ -286,8 +285,7 @@ function newRow(job: CreateJob, lease: number, now: number): JobRow {
 }
 
 function rolledBackRow(gid: string, instance: string, now: number): JobRow {
-  // From 1: never 0, and below 2 ** 48.
-  const lease = randomInt(1, 2 ** 48 - 1);
+  const lease = firstLease();
   const job = {
     gid,
     instance,
@@ -295,7 +293,7 @@ function rolledBackRow(gid: string, instance: string, now: number): JobRow {
     queue: '',
     tenant: undefined,
     db: undefined,
-    steps: '{"v":1,"steps":[]}',
+    steps: NO_STEPS,
     lease,
     held: false,
     dueInMs: 0,
@@ -345,12 +343,6 @@ function changedRow(row: JobRow, change: Change, now: number): JobRow {
     finishedAt: runs ? undefined : now,
     error: change.error ?? row.error,
   };
-}
-
-/** R9: what the row found says of the transaction of `instance`. */
-function outcomeOf(found: JobRow, instance: string): InDoubtAnswer {
-  if (found.instance !== instance || found.status === 'rolled-back') return 'rolled-back';
-  return found.status === 'prepared' || found.status === 'purging' ? 'unknown' : 'committed';
 }
 
 function fits(row: JobRow, filter: StoreFilter): boolean {

@@ -20,6 +20,9 @@ export function encodeSteps(steps: readonly StoredStep[]): string {
   return `{"v":${FORMAT_VERSION},"steps":[${encoded.join(',')}]}`;
 }
 
+/** The steps of a job that only says "rolled back" (R9). */
+export const NO_STEPS = encodeSteps([]);
+
 /** Reads {@link encodeSteps}. Throws on text that is no such thing, or is of a later format. */
 export function decodeSteps(text: string): readonly DecodedStep[] {
   const stored = JSON.parse(text) as { v: number; steps: { n: string; a?: unknown; q?: string }[] };

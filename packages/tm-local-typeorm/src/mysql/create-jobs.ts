@@ -1,6 +1,5 @@
-import { type CreateAnswer, type CreateJob, WriteRefused } from '@stepping/tm-local';
+import { answerByRow, type CreateAnswer, type CreateJob, type FoundRow, WriteRefused } from '@stepping/tm-local';
 import { isLockTimeout, isUniqueViolation } from '@stepping/typeorm';
-import { answerByRow, type FoundRow } from '../answers.js';
 import { orRefused } from '../refused.js';
 import { again, type MysqlSend } from './mysql-lane.js';
 import { batch, createRow, foundRow, reviveValues } from './mysql-rows.js';

@@ -1,8 +1,8 @@
 import { SteppingError } from '@stepping/core';
 import type { CreateAnswer, CreateJob, EnlistedStore } from '@stepping/tm-local';
+import { answerByRow } from '@stepping/tm-local';
 import { assertInMysqlTransaction, isLockTimeout, isUniqueViolation } from '@stepping/typeorm';
 import type { QueryRunner } from 'typeorm';
-import { answerByRow } from '../answers.js';
 import { MAX_MYSQL_QUEUE } from '../migrations.js';
 import { statusOf } from '../status.js';
 import { insertValues, reviveValues } from './mysql-rows.js';

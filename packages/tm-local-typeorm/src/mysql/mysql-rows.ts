@@ -1,5 +1,4 @@
-import type { ClaimedJob, CreateJob, Lease, Save, StoredJob } from '@stepping/tm-local';
-import type { FoundRow } from '../answers.js';
+import type { ClaimedJob, CreateJob, FoundRow, Lease, Save, StoredJob } from '@stepping/tm-local';
 import { statusCode, statusOf } from '../status.js';
 import { dbFromText, dbsToText, dbToText, errorFromText, errorToText } from '../stored-text.js';
 import type { MysqlRow } from './mysql-lane.js';

@@ -13,9 +13,9 @@ import type {
   StoreFilter,
   TransactionStore,
 } from '@stepping/tm-local';
+import { firstLease, NO_STEPS, verdictByRow } from '@stepping/tm-local';
 import { isUniqueViolation, quoteName, schemaOf } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
-import { verdictByRow } from '../answers.js';
 import { type Claim, Claims } from '../claims.js';
 import { isOf, type NativeTransaction, queryRunnerOf } from '../enlistment.js';
 import { LaneBusy, leastBusy } from '../lane.js';
@@ -24,7 +24,7 @@ import { ServerStore, type ServerTraits } from '../server-store.js';
 import { selectJobs } from '../sql/mysql/select-jobs.js';
 import { countsByStatus, PREPARED, ROLLED_BACK, SUBMITTED, statusCode } from '../status.js';
 import { jobTable, type StoreSettings } from '../store-settings.js';
-import { dbFromText, dbsFromText, errorToText, firstLease, NO_STEPS } from '../stored-text.js';
+import { dbFromText, dbsFromText, errorToText } from '../stored-text.js';
 import { createJobs } from './create-jobs.js';
 import { enlistedMysqlStore } from './enlisted-mysql-store.js';
 import { again, type MysqlRow, type MysqlSend } from './mysql-lane.js';

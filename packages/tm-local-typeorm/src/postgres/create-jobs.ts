@@ -1,6 +1,5 @@
-import { type CreateAnswer, type CreateJob, WriteRefused } from '@stepping/tm-local';
+import { answerByRow, type CreateAnswer, type CreateJob, WriteRefused } from '@stepping/tm-local';
 import { isLockTimeout } from '@stepping/typeorm';
-import { answerByRow } from '../answers.js';
 import { orRefused } from '../refused.js';
 import type { PostgresRow, PostgresStatement, Send } from './postgres-lane.js';
 import { createValues, foundRow } from './postgres-rows.js';

@@ -1,7 +1,7 @@
 import type { CreateAnswer, CreateJob, EnlistedStore } from '@stepping/tm-local';
+import { answerByRow } from '@stepping/tm-local';
 import { isLockTimeout } from '@stepping/typeorm';
 import type { QueryRunner } from 'typeorm';
-import { answerByRow } from '../answers.js';
 import { statusOf } from '../status.js';
 import { enlistedValues } from './postgres-rows.js';
 import type { PostgresStatements } from './postgres-statements.js';

@@ -1,5 +1,4 @@
-import type { ClaimedJob, CreateJob, StoredJob } from '@stepping/tm-local';
-import type { FoundRow } from '../answers.js';
+import type { ClaimedJob, CreateJob, FoundRow, StoredJob } from '@stepping/tm-local';
 import { statusCode, statusOf } from '../status.js';
 import { dbFromText, dbToText, errorFromText } from '../stored-text.js';
 import { int2Array, int8Array, textArray } from './binary-array.js';

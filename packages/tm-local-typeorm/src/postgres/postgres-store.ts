@@ -13,9 +13,9 @@ import type {
   StoreFilter,
   TransactionStore,
 } from '@stepping/tm-local';
+import { type FoundRow, firstLease, NO_STEPS, verdictByRow } from '@stepping/tm-local';
 import { schemaOf } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
-import { type FoundRow, verdictByRow } from '../answers.js';
 import { Claims } from '../claims.js';
 import { isOf, type NativeTransaction, queryRunnerOf } from '../enlistment.js';
 import { LaneBusy, leastBusy } from '../lane.js';
@@ -24,7 +24,7 @@ import { ServerStore, type ServerTraits } from '../server-store.js';
 import { selectJobs } from '../sql/postgres/select-jobs.js';
 import { countsByStatus, ROLLED_BACK, statusCode, statusMask } from '../status.js';
 import { jobTable, type StoreSettings } from '../store-settings.js';
-import { dbFromText, dbsFromText, dbsToText, errorToText, firstLease, NO_STEPS } from '../stored-text.js';
+import { dbFromText, dbsFromText, dbsToText, errorToText } from '../stored-text.js';
 import { int2Array, int4Array, int8Array, textArray } from './binary-array.js';
 import { createJobs, LOCK_TIMEOUT_MS, setLockTimeout } from './create-jobs.js';
 import { DueHints } from './due-hints.js';

@@ -1,7 +1,7 @@
 import type { CreateAnswer, CreateJob, EnlistedStore } from '@stepping/tm-local';
+import { answerByRow } from '@stepping/tm-local';
 import { isBusy } from '@stepping/typeorm';
 import type { QueryRunner } from 'typeorm';
-import { answerByRow } from '../answers.js';
 import { statusOf } from '../status.js';
 import { insertValues, reviveValues } from './sqlite-rows.js';
 import type { SqliteStatements } from './sqlite-statements.js';

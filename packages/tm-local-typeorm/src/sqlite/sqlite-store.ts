@@ -13,6 +13,7 @@ import type {
   StoreFilter,
   TransactionStore,
 } from '@stepping/tm-local';
+import { answerByRow, type FoundRow, firstLease, NO_STEPS, verdictByRow } from '@stepping/tm-local';
 import {
   checkMigrations,
   fileOf,
@@ -25,12 +26,11 @@ import {
   untilNotBusy,
 } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
-import { answerByRow, type FoundRow, verdictByRow } from '../answers.js';
 import { isOf, type NativeTransaction, queryRunnerOf } from '../enlistment.js';
 import { selectJobs } from '../sql/sqlite/select-jobs.js';
 import { countsByStatus, ROLLED_BACK, statusCode, statusMask, statusOf } from '../status.js';
 import { assertInitialized, jobTable, migrationsOf, type StoreSettings } from '../store-settings.js';
-import { dbsToText, errorToText, firstLease, NO_STEPS } from '../stored-text.js';
+import { dbsToText, errorToText } from '../stored-text.js';
 import { enlistedSqliteStore } from './enlisted-sqlite-store.js';
 import { PurgeScan } from './purge-scan.js';
 import { claimedJob, type DueRow, insertValues, type JobRow, reviveValues, storedJob } from './sqlite-rows.js';

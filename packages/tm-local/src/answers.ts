@@ -1,5 +1,5 @@
 import type { InDoubtAnswer } from '@stepping/core';
-import type { CreateAnswer, CreateJob, StoredStatus } from '@stepping/tm-local';
+import type { CreateAnswer, CreateJob, StoredStatus } from './transaction-store.js';
 
 /** What a create, or the question of R9, found under its gid. */
 export interface FoundRow {
