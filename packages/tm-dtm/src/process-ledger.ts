@@ -20,6 +20,8 @@ interface Row {
   readonly lastError: LedgerError | undefined;
 }
 
+const ENDS_IN: { readonly [E in LedgerEnd['end']]: Row['state'] } = { done: 'done', dead: 'dead', retry: 'open', 'hand-back': 'open' };
+
 /**
  * For jobs of apps without a database that keeps a ledger: this process remembers what it can, for as long as it lives. So attempts begin at 1 again after a restart and in each replica, and
  * that they are used up cannot be promised: who wants a finite `maxAttempts` is told so at `start()`.
@@ -37,13 +39,18 @@ export class ProcessLedger implements StepLedger {
     // A redrive begins anew.
     const row = found?.generation === generation ? found : undefined;
     if (row?.state === 'dead') return row.buriedBy === token ? { answer: 'dead', buried: true } : { answer: 'dead' };
-    if (row?.held && row.token === token) return { answer: 'begun', attempt: row.attempts, intervalMs: row.intervalMs };
+    if (row?.held && row.token === token) {
+      this.#put({ ...row, dueAt: now + leaseMs });
+      return { answer: 'begun', attempt: row.attempts, intervalMs: row.intervalMs };
+    }
     if (found && (found.held || row) && found.dueAt > now) return { answer: 'wait', inMs: found.dueAt - now };
+    // It has ended: this claim of it comes late.
+    if (row?.token === token) return { answer: 'wait', inMs: 0 };
     if (row && row.attempts >= maxAttempts) {
       const error = row.held
         ? { name: 'STEP_PERMANENT', message: `Worker lost: who ran the last of ${maxAttempts} attempts went silent.` }
         : row.lastError;
-      this.#put({ ...row, token, buriedBy: token, state: 'dead', held: false, dueAt: now, lastError: error });
+      this.#put({ ...row, buriedBy: token, state: 'dead', held: false, dueAt: now, lastError: error });
       return { answer: 'dead', buried: true };
     }
     const { attempts, intervalMs } = row ?? { attempts: 0, intervalMs: undefined };
@@ -72,7 +79,8 @@ export class ProcessLedger implements StepLedger {
   async end(key: LedgerKey & { readonly token: string }, end: LedgerEnd): Promise<boolean> {
     const row = this.#find(key);
     if (row?.token !== key.token) return false;
-    if (!row.held) return true;
+    // The same end once more; a row that somebody buried was ended by nobody.
+    if (!row.held) return row.state === ENDS_IN[end.end] && row.buriedBy === undefined;
     const now = performance.now();
     const ended = { ...row, held: false, dueAt: now };
     switch (end.end) {
@@ -96,11 +104,12 @@ export class ProcessLedger implements StepLedger {
     const rows = [...this.#rows.values()].filter(({ key }) => key.gid === gid && key.instance === instance);
     return rows
       .sort((a, b) => a.key.position - b.key.position)
-      .map(({ key, generation, state, attempts, lastError, dueAt }) => ({
+      .map(({ key, generation, state, attempts, held, lastError, dueAt }) => ({
         position: key.position,
         generation,
         state,
         attempts,
+        held,
         lastError,
         dueAt: state === 'open' ? new Date(Date.now() + dueAt - performance.now()) : undefined,
       }));
