@@ -4,7 +4,6 @@
 const core = (name) => `packages/core/src/${name}`;
 const tm = (name) => `packages/tm-local/src/${name}`;
 const store = (name) => `packages/tm-local-typeorm/src/${name}`;
-const db = (name) => `packages/db-typeorm/src/${name}`;
 
 const BOUND = core('bound-job.test.ts');
 const RUN = tm('job-run.test.ts');
@@ -18,9 +17,9 @@ export const MUTANTS = [
   {
     rule: 'R1',
     what: 'a rollback barrier that is found decides nothing',
-    file: db('barriers.ts'),
-    search: "if (row?.reason === 'rollback') return 'rolled-back';",
-    replace: "if (row?.reason === 'rollback') return 'unknown';",
+    file: core('db/answer-of.ts'),
+    search: "if (reason === 'rollback') return 'rolled-back';",
+    replace: "if (reason === 'rollback') return 'unknown';",
     test: PROVIDER,
     name: 'an in-doubt question gets the same answer however often it is asked',
   },
@@ -54,7 +53,7 @@ export const MUTANTS = [
   {
     rule: 'R4',
     what: "another start of the gid takes the first one's job for its own",
-    file: store('answers.ts'),
+    file: tm('answers.ts'),
     search: 'if (row.instance === job.instance) return',
     replace: 'if (row.instance !== undefined) return',
     test: STORE,
@@ -72,7 +71,7 @@ export const MUTANTS = [
   {
     rule: 'R4',
     what: 'a gid that was rolled back is dead',
-    file: store('answers.ts'),
+    file: tm('answers.ts'),
     search: "if (row.status === 'rolled-back') return 'revive';",
     replace: "if (row.status === 'rolled-back') return { outcome: 'duplicate', status: row.status };",
     test: STORE,
@@ -153,7 +152,7 @@ export const MUTANTS = [
   {
     rule: 'R9',
     what: "another start's row proves my commit",
-    file: store('answers.ts'),
+    file: tm('answers.ts'),
     search: "row.instance !== instance || row.status === 'rolled-back'",
     replace: "row.status === 'rolled-back'",
     test: STORE,
@@ -162,9 +161,9 @@ export const MUTANTS = [
   {
     rule: 'R10',
     what: 'once() does not look at its lease',
-    file: db('once.ts'),
-    search: 'if (!claim?.isOld() || (await claim.isStillOurs())) return true;',
-    replace: 'if (claim !== null) return true;',
+    file: core('db/effect.ts'),
+    search: 'if (!claim?.isOld() || (await claim.isStillOurs())) return;',
+    replace: 'if (claim !== null) return;',
     test: 'packages/db-typeorm/test/once.int.test.ts',
     name: 'once on SQLite does not run for a worker that was frozen until after the purge of its job (R10)',
   },

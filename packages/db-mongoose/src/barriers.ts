@@ -1,5 +1,5 @@
 import type { InDoubtAnswer } from '@stepping/core';
-import { type SweptBarriers, within } from '@stepping/core/db';
+import { answerOf, Places, type SweptBarriers, within } from '@stepping/core/db';
 import type { Connection, mongo } from 'mongoose';
 import { type Barrier, type BarrierCollection, barriersIn, keysOf, messageKey, migrateBarriers } from './barrier-collection.js';
 import { codeOf, isDuplicateKey } from './driver-error.js';
@@ -18,8 +18,7 @@ const HALF_AN_HOUR_MS = 30 * 60_000;
 /** The barriers of one database, asked outside of any transaction. */
 export class Barriers implements SweptBarriers {
   readonly connection: Connection;
-  #asking = 0;
-  readonly #waiting: (() => void)[] = [];
+  readonly #questions = new Places(QUESTIONS_AT_A_TIME);
 
   constructor(connection: Connection) {
     this.connection = connection;
@@ -30,15 +29,12 @@ export class Barriers implements SweptBarriers {
   }
 
   /** See `DbProvider.resolveInDoubt`; rejects where that is `unknown`. */
-  async resolveInDoubt(gid: string, instance: string): Promise<InDoubtAnswer> {
-    await this.#enter();
-    try {
+  resolveInDoubt(gid: string, instance: string): Promise<InDoubtAnswer> {
+    return this.#questions.run(async () => {
       await this.#claimForRollback(messageKey(gid, instance));
       // Only now, and whoever wrote it (R1). No row is no answer: what refused our insert is not yet with a majority.
       return answerOf(await this.#reasonOf(gid, instance));
-    } finally {
-      this.#leave();
-    }
+    });
   }
 
   async hasCommitted(gid: string, instance: string): Promise<boolean> {
@@ -108,28 +104,11 @@ export class Barriers implements SweptBarriers {
   get #collection(): BarrierCollection {
     return barriersIn(this.connection);
   }
-
-  async #enter(): Promise<void> {
-    if (this.#asking < QUESTIONS_AT_A_TIME) this.#asking++;
-    else await new Promise<void>((enter) => this.#waiting.push(enter)); // who leaves hands over the place
-  }
-
-  #leave(): void {
-    const next = this.#waiting.shift();
-    if (next) next();
-    else this.#asking--;
-  }
 }
 
 /** The server is there: it refused, or a transaction made us wait. */
 export function isAnswer(error: unknown): boolean {
   return codeOf(error) !== undefined;
-}
-
-function answerOf(reason: string | undefined): InDoubtAnswer {
-  if (reason === 'msg') return 'committed';
-  if (reason === 'rollback') return 'rolled-back';
-  return 'unknown';
 }
 
 function before(ms: number): Date {

@@ -1,15 +1,12 @@
 import { type DbProviders, type StepContext, SteppingError } from '@stepping/core';
+import { assertNewHere, assertStillOurs, type Effect, effectOf, type OnceOptions, type OnceResult, rememberHere } from '@stepping/core/db';
 import type { ClientSession, Connection } from 'mongoose';
-import type { Barrier } from './barrier-collection.js';
+import { type Barrier, effectKey } from './barrier-collection.js';
 import { isDuplicateKey } from './driver-error.js';
-import { assertNewHere, type Effect, effectOf, type OnceOptions, rememberHere } from './effect.js';
 import { type FoundDatabase, findDatabase } from './find-database.js';
 import { HeldTransaction, OwnedTransaction } from './held-transaction.js';
 import { withTransaction } from './in-transaction.js';
 import { MongooseDbProvider, startedDatabases } from './mongoose-db-provider.js';
-
-/** Whether the work of {@link once} was done by this call. What it returned the first time is not kept. */
-export type OnceResult<R> = { readonly ran: true; readonly value: R } | { readonly ran: false };
 
 /** A session with an open transaction, and the connection that it was started by. */
 export interface OpenSession {
@@ -112,7 +109,7 @@ async function inOpenTransaction<R>(
   }
   transaction.bind(database);
   // Looked for first: a duplicate would end the caller's transaction.
-  const { _id } = effect.barrier;
+  const _id = keyOf(effect);
   if ((await transaction.barriers().findOne({ _id }, { session })) !== null) {
     await assertThere(database, effect);
     return { ran: false };
@@ -129,29 +126,19 @@ async function inOpenTransaction<R>(
 
 // ── shared ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-async function insertEffect(transaction: HeldTransaction, { barrier }: Effect): Promise<void> {
-  const row = { ...barrier, reason: 'once', created_at: new Date() } as Barrier;
+async function insertEffect(transaction: HeldTransaction, effect: Effect): Promise<void> {
+  const { gid, op } = effect;
+  const row: Barrier = { _id: keyOf(effect), op, gid, reason: 'once', created_at: new Date() };
   await transaction.barriers().insertOne(row, { session: transaction.native.handle });
 }
 
-/**
- * Only after the barrier went in (R10): somebody frozen before that may find none because the job has ended and was purged meanwhile.
- *
- * @throws {@link SteppingError} `LEASE_LOST`
- */
-async function assertStillOurs({ step, called }: Effect): Promise<void> {
-  const claim = step?.scope.claim;
-  if (!claim?.isOld() || (await claim.isStillOurs())) return;
-  throw new SteppingError(
-    'LEASE_LOST',
-    `${called} was given up long ago, and somebody else has or had the job: what was to happen once is rolled back. Nothing is lost.`,
-    { key: called },
-  );
+/** The barrier that we met may be undone by a fail-over until a majority has it, and its effect with it. */
+async function assertThere({ provider, ref }: FoundDatabase, effect: Effect): Promise<void> {
+  if (!(await (await provider.barriersOf(ref.tenant)).hasEffect(keyOf(effect)))) throw unknownOutcome(effect.called);
 }
 
-/** The barrier that we met may be undone by a fail-over until a majority has it, and its effect with it. */
-async function assertThere({ provider, ref }: FoundDatabase, { barrier, called }: Effect): Promise<void> {
-  if (!(await (await provider.barriersOf(ref.tenant)).hasEffect(barrier._id))) throw unknownOutcome(called);
+function keyOf({ gid, branchId, op, barrierId }: Effect): string {
+  return effectKey(gid, branchId, op, barrierId);
 }
 
 async function databaseOf({ step, tenant }: Effect, connection: Connection): Promise<FoundDatabase> {

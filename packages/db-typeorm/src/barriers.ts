@@ -11,10 +11,3 @@ export interface Barriers extends SweptBarriers {
 
 /** How long an in-doubt question waits for a transaction that is open. Unit: ms. */
 export const LOCK_TIMEOUT_MS = 1_500;
-
-/** What the reason of a barrier says of the transaction. No row is an error: our own insert was acknowledged. */
-export function answerOf(row: { readonly reason: string } | undefined): InDoubtAnswer {
-  if (row?.reason === 'msg') return 'committed';
-  if (row?.reason === 'rollback') return 'rolled-back';
-  return 'unknown';
-}

@@ -1,4 +1,16 @@
-import { type DbProviders, type DbRef, gidFrom, type StepContext, SteppingError, type StepScope, stepScopeOf } from '@stepping/core';
+import { type DbProviders, type StepContext, SteppingError } from '@stepping/core';
+import {
+  assertNewHere,
+  assertStillOurs,
+  type Effect,
+  effectOf,
+  forgetHere,
+  hereAs,
+  type OnceOptions,
+  type OnceResult,
+  rememberHere,
+  secondHere,
+} from '@stepping/core/db';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { type BusinessTransaction, withTransaction } from './business-transaction.js';
 import { type FoundDatabase, findDatabase } from './find-database.js';
@@ -8,17 +20,6 @@ import { insertEffect } from './sql/insert-effect.js';
 import { barrierTableOf } from './tables.js';
 import { transactionNumber } from './transaction-number.js';
 import { startedDatabases, TypeormDbProvider } from './typeorm-db-provider.js';
-
-/** Further words for {@link once}. */
-export interface OnceOptions {
-  /** Tells a second `once` of the same step (or of the same received key) from the first. Data at rest: it never changes. 1 to 64 of A-Z a-z 0-9 . _ - */
-  readonly name?: string | undefined;
-  /** For a received key, where there is a database per tenant: whose this one is. A step has its tenant in its context. */
-  readonly tenant?: string | undefined;
-}
-
-/** Whether the work of {@link once} was done by this call. What it returned the first time is not kept. */
-export type OnceResult<R> = { readonly ran: true; readonly value: R } | { readonly ran: false };
 
 /**
  * Does something in a database exactly once, however often it is called: `work` and a barrier of its key commit together, and a repeat finds the barrier, runs nothing and
@@ -55,43 +56,6 @@ export async function once<R>(
   }
 }
 
-/** What is to happen once: the key of its barrier, and whose it is. */
-interface Effect {
-  /** gid, branch_id, op, barrier_id */
-  readonly barrier: readonly [gid: string, branchId: string, op: 'once' | 'receive', barrierId: string];
-  /** For messages. */
-  readonly called: string;
-  readonly tenant: string | undefined;
-  /** Of a step; a receiver has none. */
-  readonly step: { readonly context: object; readonly scope: StepScope } | undefined;
-}
-
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
-
-function effectOf(key: string | StepContext<any, any>, { name, tenant }: OnceOptions): Effect {
-  if (name !== undefined && !NAME.test(name)) {
-    throw invalid(`The name ${JSON.stringify(name)} of once() is not 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit.`);
-  }
-  if (typeof key === 'string') {
-    if (key === '') throw invalid('once() got an empty key. Refuse a request that says no Idempotency-Key.');
-    // Hashed, so that any text fits the column, whatever the database says of its length and letters.
-    return { barrier: [gidFrom('once', key), '00', 'receive', name ?? '-'], called: JSON.stringify(key), tenant, step: undefined };
-  }
-  const scope = typeof key === 'object' && key !== null ? stepScopeOf(key) : undefined;
-  if (scope === undefined) {
-    throw invalid(
-      'once() takes the context that a step received, itself and not a copy of it, or a text: what a sender repeats with its request.',
-    );
-  }
-  const { gid, idempotencyKey } = key;
-  // The position, three digits; under runStep it may be any text.
-  const position = idempotencyKey.startsWith(`${gid}/`) ? idempotencyKey.slice(gid.length + 1) : idempotencyKey;
-  // With the instance: a gid that was purged and started anew is not held up by what its former life left behind.
-  const { instance } = scope.claim;
-  const barrierId = name === undefined ? instance : `${instance}/${name}`;
-  return { barrier: [gid, position, 'once', barrierId], called: idempotencyKey, tenant: key.tenant, step: { context: key, scope } };
-}
-
 // ── a transaction of our own ────────────────────────────────────────────────────────────────────────────────────────
 
 async function inOwnTransaction<R>(
@@ -99,8 +63,8 @@ async function inOwnTransaction<R>(
   effect: Effect,
   work: (manager: EntityManager) => Promise<R>,
 ): Promise<OnceResult<R>> {
-  assertNewHere(effect, found);
-  rememberHere(effect, found); // before it begins: a second one beside it must not take the barrier of this one for that of a former attempt
+  assertNewHere(effect, found.ref);
+  rememberHere(effect, found.ref); // before it begins: a second one beside it must not take the barrier of this one for that of a former attempt
   effect.step?.scope.claim.uses(found.ref);
   try {
     return await withTransaction(found, {}, undefined, async (transaction): Promise<OnceResult<R>> => {
@@ -111,7 +75,7 @@ async function inOwnTransaction<R>(
       return { ran: true, value };
     });
   } catch (error) {
-    forgetHere(effect, found); // the step may try again
+    forgetHere(effect, found.ref); // the step may try again
     throw error;
   }
 }
@@ -127,29 +91,6 @@ async function commit(transaction: BusinessTransaction, { called }: Effect): Pro
       { key: called, cause: error },
     );
   }
-}
-
-// A second once() without a name would find the barrier of the first, and its work be skipped without a word.
-const done = new WeakMap<object, Set<string>>();
-
-function assertNewHere(effect: Effect, { ref }: FoundDatabase): void {
-  if (effect.step && done.get(effect.step.context)?.has(hereAs(effect, ref))) throw secondHere(effect);
-}
-
-function secondHere({ called }: Effect): SteppingError<'CONFIG_INVALID'> {
-  return invalid(`once() is called a second time in one attempt of ${called}. Give the second one a name: once(…, { name: 'refund' }).`);
-}
-
-function rememberHere(effect: Effect, { ref }: FoundDatabase): void {
-  if (effect.step) done.set(effect.step.context, (done.get(effect.step.context) ?? new Set()).add(hereAs(effect, ref)));
-}
-
-function forgetHere(effect: Effect, { ref }: FoundDatabase): void {
-  if (effect.step) done.get(effect.step.context)?.delete(hereAs(effect, ref));
-}
-
-function hereAs({ barrier }: Effect, ref: DbRef): string {
-  return JSON.stringify([ref.name, ref.tenant, barrier[3]]);
 }
 
 // ── a transaction that the caller holds ─────────────────────────────────────────────────────────────────────────────
@@ -179,7 +120,7 @@ async function joining<R>(runner: QueryRunner, effect: Effect, work: (manager: E
   }
   transaction.assertNotNested();
   const database = await databaseOf(effect, runner.dataSource);
-  assertNewHere(effect, database.found);
+  assertNewHere(effect, database.found.ref);
   // In this very transaction a second one would find the barrier of the first; in the next one, after a rollback, it is the same one again.
   const here = hereAs(effect, database.found.ref);
   if (joined(runner).has(here)) throw secondHere(effect);
@@ -205,16 +146,11 @@ async function joining<R>(runner: QueryRunner, effect: Effect, work: (manager: E
 // ── shared ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Inserts the barrier, waiting for a rival that is not decided yet. Whoever has it first may do the work, if the job is still its own. */
-async function isFirst(runner: QueryRunner, { barrier, step, called }: Effect): Promise<boolean> {
-  if (!(await insertKey(runner, insertEffect(barrierTableOf(runner.dataSource)), barrier))) return false;
-  // Only now (R10): somebody frozen before the insert may find no barrier because the job has ended and was purged meanwhile.
-  const claim = step?.scope.claim;
-  if (!claim?.isOld() || (await claim.isStillOurs())) return true;
-  throw new SteppingError(
-    'LEASE_LOST',
-    `${called} was given up long ago, and somebody else has or had the job: what was to happen once is rolled back. Nothing is lost.`,
-    { key: called },
-  );
+async function isFirst(runner: QueryRunner, effect: Effect): Promise<boolean> {
+  const { gid, branchId, op, barrierId } = effect;
+  if (!(await insertKey(runner, insertEffect(barrierTableOf(runner.dataSource)), [gid, branchId, op, barrierId]))) return false;
+  await assertStillOurs(effect);
+  return true;
 }
 
 interface RegisteredDatabase {
@@ -233,8 +169,4 @@ async function testDatabase(dataSource: DataSource): Promise<RegisteredDatabase>
   const provider = new TypeormDbProvider({ dataSource });
   await provider.migrate({ tenant: undefined });
   return { found: { provider, ref: provider.refOf(undefined), dataSource }, release: () => provider.close() };
-}
-
-function invalid(message: string): SteppingError<'CONFIG_INVALID'> {
-  return new SteppingError('CONFIG_INVALID', message);
 }

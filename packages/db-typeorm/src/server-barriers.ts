@@ -1,6 +1,7 @@
 import type { InDoubtAnswer } from '@stepping/core';
+import { answerOf, Places } from '@stepping/core/db';
 import type { DataSource } from 'typeorm';
-import { answerOf, type Barriers } from './barriers.js';
+import type { Barriers } from './barriers.js';
 import type { OwnConnections } from './own-connections.js';
 import type { Answer, Send } from './send.js';
 import { purgeBarriers } from './sql/purge-barriers.js';
@@ -17,8 +18,7 @@ export type Reason = { readonly reason: string } | undefined;
 /** The barrier table of a database on a server, over a small pool of our own. */
 export abstract class ServerBarriers implements Barriers {
   readonly #own: OwnConnections;
-  #asking = 0;
-  readonly #waiting: (() => void)[] = [];
+  readonly #questions = new Places(QUESTIONS_AT_A_TIME);
 
   constructor(own: OwnConnections) {
     this.#own = own;
@@ -33,14 +33,11 @@ export abstract class ServerBarriers implements Barriers {
   /** A list of gids as this database takes it. */
   protected abstract list(gids: readonly string[]): unknown;
 
-  async resolveInDoubt(gid: string, instance: string): Promise<InDoubtAnswer> {
-    await this.#enter();
-    try {
+  resolveInDoubt(gid: string, instance: string): Promise<InDoubtAnswer> {
+    return this.#questions.run(async () => {
       const own = await this.#own.get();
-      return answerOf(await this.claimAndRead(own, barrierTableOf(own), gid, instance));
-    } finally {
-      this.#leave();
-    }
+      return answerOf((await this.claimAndRead(own, barrierTableOf(own), gid, instance))?.reason);
+    });
   }
 
   async hasCommitted(gid: string, instance: string): Promise<boolean> {
@@ -66,16 +63,5 @@ export abstract class ServerBarriers implements Barriers {
   async #run(statement: (table: Table) => string, values: readonly unknown[]): Promise<Answer> {
     const own = await this.#own.get();
     return this.send(own, statement(barrierTableOf(own)), values);
-  }
-
-  async #enter(): Promise<void> {
-    if (this.#asking < QUESTIONS_AT_A_TIME) this.#asking++;
-    else await new Promise<void>((enter) => this.#waiting.push(enter)); // who leaves hands over the place
-  }
-
-  #leave(): void {
-    const next = this.#waiting.shift();
-    if (next) next();
-    else this.#asking--;
   }
 }

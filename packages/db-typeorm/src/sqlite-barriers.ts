@@ -1,5 +1,6 @@
 import type { InDoubtAnswer } from '@stepping/core';
-import { answerOf, type Barriers } from './barriers.js';
+import { answerOf } from '@stepping/core/db';
+import type { Barriers } from './barriers.js';
 import { insertBarrier } from './sql/insert-barrier.js';
 import { purgeBarriers } from './sql/purge-barriers.js';
 import { selectReason } from './sql/select-reason.js';
@@ -19,7 +20,7 @@ export class SqliteBarriers implements Barriers {
   /** The lock of the file is what waits for the other side: whoever has it knows that no transaction is open. */
   async resolveInDoubt(gid: string, instance: string): Promise<InDoubtAnswer> {
     await this.#file.write((connection) => connection.prepare(insertBarrier(this.#table)).run(gid, instance, 'rollback'));
-    return answerOf(await this.#reasonOf(gid, instance));
+    return answerOf((await this.#reasonOf(gid, instance))?.reason);
   }
 
   async hasCommitted(gid: string, instance: string): Promise<boolean> {

@@ -1,7 +1,11 @@
+export { answerOf } from './answer-of.js';
 export type { DbPluginOptions, DrivenDbProvider } from './db-plugin.js';
 export { DEFAULT_RETENTION_MS, dbPlugin } from './db-plugin.js';
+export type { Effect, OnceOptions, OnceResult } from './effect.js';
+export { assertNewHere, assertStillOurs, effectOf, forgetHere, hereAs, rememberHere, secondHere } from './effect.js';
 export { ledgerOver } from './ledger-over.js';
 export type { BoundedClaim, HeldKey, LedgerEntry, LedgerRow, LedgerTable } from './ledger-table.js';
+export { Places } from './places.js';
 export type { SweepOptions, SweptBarriers } from './sweep.js';
 export { sweepBarriers, sweepLedger } from './sweep.js';
 export { within } from './within.js';
