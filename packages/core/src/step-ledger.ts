@@ -52,6 +52,9 @@ export interface LedgerRecord {
   readonly state: 'open' | 'done' | 'dead';
   /** Attempts that were begun and count. */
   readonly attempts: number;
+  /** The last of them has not said how it ended. */
+  readonly held: boolean;
+  /** Of the last attempt that failed, whatever came of the step since. */
   readonly lastError: LedgerError | undefined;
   /** When the next attempt may begin, by the database's clock; undefined unless `open`. */
   readonly dueAt: Date | undefined;

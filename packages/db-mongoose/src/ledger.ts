@@ -114,7 +114,15 @@ function rowOf({ generation, state, attempts, token, held, interval_ms }: Ledger
   return { generation, state, attempts, token, held: held === 1, dueInMs, intervalMs: interval_ms ?? undefined };
 }
 
-function recordOf({ _id, generation, state, attempts, last_error, due_at }: LedgerDocument): LedgerRecord {
+function recordOf({ _id, generation, state, attempts, held, last_error, due_at }: LedgerDocument): LedgerRecord {
   const lastError = last_error === undefined ? undefined : (JSON.parse(last_error) as LedgerError);
-  return { position: positionIn(_id), generation, state, attempts, lastError, dueAt: state === 'open' ? due_at : undefined };
+  return {
+    position: positionIn(_id),
+    generation,
+    state,
+    attempts,
+    held: held === 1,
+    lastError,
+    dueAt: state === 'open' ? due_at : undefined,
+  };
 }

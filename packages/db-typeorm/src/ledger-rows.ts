@@ -21,6 +21,7 @@ export function recordOf(row: any): LedgerRecord {
     generation: Number(row.generation),
     state: row.state,
     attempts: Number(row.attempts),
+    held: Number(row.held) === 1,
     lastError: row.last_error === null ? undefined : (JSON.parse(row.last_error) as LedgerError),
     dueAt: row.state === 'open' ? new Date(Math.ceil(Number(row.due_ms))) : undefined,
   };

@@ -90,7 +90,8 @@ export class JobReader {
       dueAt: status === 'prepared' || status === 'submitted' ? dueAt(current.transaction, record) : undefined,
       step: next?.position ?? first.steps.length,
       attempt: attemptOf(record, current.generation),
-      lastError: record?.lastError,
+      // Of the step that is next, or of one before it: kept like the local TM keeps it.
+      lastError: records.findLast(({ lastError }) => lastError !== undefined)?.lastError,
       steps: first.steps.map(({ step, args, position }) => ({
         name: step,
         status: done.has(position) ? 'succeeded' : position === next?.position && status === 'failed' ? 'failed' : 'waiting',
@@ -152,6 +153,5 @@ function dueAt({ next_cron_time }: DtmTransaction, record: LedgerRecord | undefi
 
 function attemptOf(record: LedgerRecord | undefined, generation: number): number {
   if (record === undefined || record.generation !== generation || record.state === 'done') return 1;
-  const ended = record.state === 'open' && record.lastError !== undefined;
-  return Math.max(1, record.attempts + (ended ? 1 : 0));
+  return Math.max(1, record.attempts + (record.state === 'open' && !record.held ? 1 : 0));
 }

@@ -36,7 +36,7 @@ export function describeStepLedger({ describe, harness, ...runner }: Parts): voi
     it('has counted an attempt before it is begun', async (step) => {
       assert.deepEqual(await step.begin('one'), begun(1));
       const [record] = await step.read();
-      assert.deepEqual({ ...record, dueAt: undefined }, { ...OPEN, attempts: 1 });
+      assert.deepEqual({ ...record, dueAt: undefined }, { ...OPEN, attempts: 1, held: true });
       assert.ok(record?.dueAt instanceof Date);
     });
 
@@ -284,7 +284,7 @@ export function describeStepLedger({ describe, harness, ...runner }: Parts): voi
   });
 }
 
-const OPEN: LedgerRecord = { position: 0, generation: 0, state: 'open', attempts: 0, lastError: undefined, dueAt: undefined };
+const OPEN: LedgerRecord = { position: 0, generation: 0, state: 'open', attempts: 0, held: false, lastError: undefined, dueAt: undefined };
 
 const BURIED: LedgerAnswer = { answer: 'dead', buried: true };
 
