@@ -420,6 +420,17 @@ describe('a job run', () => {
     expect(new Set(t.names())).toEqual(new Set(['step.unrunnable']));
   });
 
+  it('lets many jobs of one step that it cannot run rest no longer than one', async () => {
+    const t = setup({});
+    for (let i = 0; i < 10; i++) await t.job(`g${i}`, 'missing');
+    const worker = t.worker();
+    for (const restMs of [1_000, 2_000]) {
+      for (const run of await worker.claim()) await run.run();
+      for (let i = 0; i < 10; i++) expect((await t.row(`g${i}`)).dueAt?.getTime()).toBe(t.clock.now() + restMs);
+      await t.clock.advance(restMs);
+    }
+  });
+
   it('keeps the mark of a silent worker on a job that it cannot run, so that the attempt is counted where it can', async () => {
     let starts = 0;
     const steps: Record<string, TestStep> = { a: { retry: { maxAttempts: 2 }, run: () => new Promise(() => void starts++) } };

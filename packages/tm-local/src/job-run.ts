@@ -404,8 +404,8 @@ export class JobRun {
 
   /** This process cannot run the next step; another one, or the next release, may. Uncounted, with a backoff, never `failed`. */
   async #handBackUnrunnable(key: string, error: unknown): Promise<void> {
-    const { events, log, unrunnable, putBack } = this.#deps;
-    const dueInMs = unrunnable.nextMs(key);
+    const { events, log, clock, unrunnable, putBack } = this.#deps;
+    const dueInMs = unrunnable.nextMs(key, clock.monotonicMs());
     // A silent holder's attempt that nobody has counted stays marked for who can run the step: else it might crash there for ever.
     const giveUp = !this.#uncounted;
     const answer = await this.#save({ status: 'submitted', step: this.#step, attempt: this.#attempt, giveUp, dueInMs });
