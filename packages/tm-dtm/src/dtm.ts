@@ -16,7 +16,7 @@ import { Signatures } from './signatures.js';
 export type DtmOptions = CommonDtmOptions & (SignedDtmOptions | InsecureDtmOptions);
 
 interface CommonDtmOptions {
-  /** Of DTM's HTTP port: `http://dtm:36789`. */
+  /** Of DTM's HTTP port: `http://dtm:36789`. A user name and password in it are sent to what stands before the server; DTM itself knows none. */
   readonly serverUrl: string | URL;
   /**
    * Where the server reaches {@link Stepping.handle} of this app, or of all its replicas behind one address. As a function: where it reaches the app that runs the steps of this queue; also
@@ -122,7 +122,7 @@ export function dtm(options: DtmOptions): TmPlugin {
     async start(r) {
       assertLedger(r.resolve(DbProviders), r.resolve(Steps).bounded());
       const version = await versionOf(r.resolve(Server));
-      r.resolve(Log).info('found a DTM server', { serverUrl: server.origin, version });
+      r.resolve(Log).info('found a DTM server', { serverUrl: r.resolve(Server).url, version });
       await r.resolve(Listener)?.start();
       r.resolve(Test).start(r.resolve(Steps).queues());
     },
@@ -160,7 +160,7 @@ function checkedServerUrl(given: string | URL): URL {
   if (url?.protocol === 'http:' || url?.protocol === 'https:') return url;
   throw new SteppingError(
     'CONFIG_INVALID',
-    `serverUrl of dtm is ${JSON.stringify(given)}, but it must be the http or https URL of a DTM server: http://host:36789.`,
+    `serverUrl of dtm is ${url ? `of scheme ${url.protocol}` : JSON.stringify(given)}, but it must be the http or https URL of a DTM server: http://host:36789.`,
     { option: 'serverUrl' },
   );
 }

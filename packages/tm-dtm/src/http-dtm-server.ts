@@ -38,8 +38,11 @@ export class HttpDtmServer implements DtmServer {
   readonly #axios: Axios;
   readonly #agents: readonly (HttpAgent | HttpsAgent)[];
 
+  /** `serverUrl`: with or without the path of the API, which other clients of DTM want in theirs. */
   constructor(serverUrl: URL) {
-    this.#base = `${serverUrl.href.replace(/\/+$/, '')}/api/dtmsvr`;
+    const { username, password, origin, pathname } = serverUrl;
+    // Without the credentials: it is shown in errors.
+    this.#base = `${origin}${pathname.replace(/\/+$/, '').replace(/\/api\/dtmsvr$/, '')}/api/dtmsvr`;
     const options = { keepAlive: true, maxSockets: MAX_CONNECTIONS, timeout: IDLE_CONNECTION_MS };
     const httpAgent = new HttpAgent(options);
     const httpsAgent = new HttpsAgent(options);
@@ -49,6 +52,7 @@ export class HttpDtmServer implements DtmServer {
       adapter: 'http',
       httpAgent,
       httpsAgent,
+      ...(username === '' ? {} : { auth: { username: decodeURIComponent(username), password: decodeURIComponent(password) } }),
       proxy: false,
       maxRedirects: 0,
       maxBodyLength: Number.POSITIVE_INFINITY,
@@ -104,6 +108,11 @@ export class HttpDtmServer implements DtmServer {
     const { version } = await this.#read('version', {});
     if (typeof version !== 'string') throw this.#noDtm('says no version');
     return version;
+  }
+
+  /** Where it is, fit to be shown. */
+  get url(): string {
+    return this.#base;
   }
 
   /** Ends idle connections. */
@@ -192,10 +201,10 @@ export class HttpDtmServer implements DtmServer {
   }
 }
 
-/** For people: one line, cut, and nothing with which a callback could be forged. */
-export function excerpt(text: string): string {
+/** For people: one line, not too long, and nothing with which a callback could be forged: DTM shows the URLs that it calls. */
+function excerpt(text: string): string {
   const line = text
-    .replace(/([?&][sq]=)[^&"'\s]*/g, '$1…')
+    .replace(/\?[^\s"'?]*=[^\s"']*/g, '?…')
     .replace(/\s+/g, ' ')
     .trim();
   return line.length > EXCERPT_CHARS ? `${line.slice(0, EXCERPT_CHARS)}…` : line;
