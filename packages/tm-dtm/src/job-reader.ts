@@ -71,14 +71,16 @@ export class JobReader {
     const [first] = all;
     const current = all.at(-1) as StoredMessage;
     const { gid, instance, tenant, at } = first.question;
+    const records = await this.#ledger(first);
     const done = new Set(
       all.flatMap(({ branches, steps }) =>
         steps.filter((_, index) => branches[index]?.status === 'succeed').map(({ position }) => position),
       ),
     );
+    // DTM may write what was answered a moment later.
+    for (const { position, state } of records) if (state === 'done') done.add(position);
     const left = first.steps.filter(({ position }) => !done.has(position));
     const [next] = left;
-    const records = await this.#ledger(first);
     const record = records.find(({ position }) => position === next?.position);
     const status = await this.#status(all, done.size > 0, records);
     const info: FoundJob = {
