@@ -57,9 +57,13 @@ export class Child {
   }
 
   next<T extends Report['type']>(type: T, timeoutMs: number): Promise<Of<T>> {
+    return this.nextMatching(type, () => true, timeoutMs);
+  }
+
+  nextMatching<T extends Report['type']>(type: T, matches: (report: Of<T>) => boolean, timeoutMs: number): Promise<Of<T>> {
     const { promise, resolve, reject } = Promise.withResolvers<Of<T>>();
     const onReport = (report: Report) => {
-      if (report.type === type) resolve(report as Of<T>);
+      if (report.type === type && matches(report as Of<T>)) resolve(report as Of<T>);
     };
     const onExit = (code: number | null) => reject(new Error(`The process ended (${code}) before it said '${type}'.`));
     const timer = setTimeout(() => reject(new Error(`The process did not say '${type}' within ${timeoutMs} ms.`)), timeoutMs);

@@ -38,8 +38,10 @@ async function producer(): Promise<void> {
   onOrder(async (asked) => {
     switch (asked.type) {
       case 'enqueue': {
+        const ids = Array.from({ length: asked.count }, (_, i) => asked.firstId + i);
         tell({ type: 'sent', at: monotonicMs() });
-        await Promise.all(Array.from({ length: asked.count }, (_, i) => start(asked.firstId + i)));
+        if (task.steps > 1) await opened.fill?.(task.steps, ids.map(payload));
+        else await Promise.all(ids.map(start));
         tell({ type: 'enqueued' });
         return;
       }
@@ -120,10 +122,12 @@ async function worker(): Promise<void> {
         await opened.start();
         tell({ type: 'started' });
         return;
-      case 'watch':
-        while (await hasUnfinished?.()) await sleep(WATCH_MS);
-        tell({ type: 'stored', at: monotonicMs() });
+      case 'watch': {
+        let looks = 1;
+        for (; await hasUnfinished?.(); looks++) await sleep(WATCH_MS);
+        tell({ type: 'stored', at: monotonicMs(), looks });
         return;
+      }
       case 'usage':
         tell({ type: 'usage', ...usage() });
         return;

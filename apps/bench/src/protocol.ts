@@ -37,11 +37,12 @@ export type Report =
   | ({ readonly type: 'ended'; readonly jobs: number; readonly allJobs: number; readonly elapsedMs: number } & Usage)
   | { readonly type: 'sent'; readonly at: number }
   | { readonly type: 'enqueued' }
-  /** Steps run so far, every few milliseconds. `lastId`: of the job that ran last. */
+  /** Steps run so far, every few milliseconds. */
   | ({ readonly type: 'count'; readonly steps: number; readonly at: number } & Usage)
   /** W3: a handler has begun. */
   | { readonly type: 'ran'; readonly id: number; readonly at: number }
-  | { readonly type: 'stored'; readonly at: number }
+  /** `looks`: how often it asked. */
+  | { readonly type: 'stored'; readonly at: number; readonly looks: number }
   | ({ readonly type: 'usage' } & Usage);
 
 export interface Usage {

@@ -7,8 +7,8 @@ export async function mongodbDatabases(server: TestServer): Promise<Databases> {
   const { version, pid } = await connected(probe, async (connection) => {
     const build = await admin(connection, { buildInfo: 1 });
     const status = await admin(connection, { serverStatus: 1 }).catch((): mongoose.mongo.Document => ({}));
-    const product =
-      Object.keys(build).some((key) => /secantus/i.test(key)) || /secantus/i.test(JSON.stringify(build)) ? 'SecantusDB' : 'MongoDB';
+    const isStandIn = /secantus/i.test(JSON.stringify(build));
+    const product = isStandIn ? 'SecantusDB, a stand-in that answers as MongoDB' : 'MongoDB';
     return { version: `${product} ${build.version}`, pid: Number(status.pid) || undefined };
   });
   await server.dropAll();

@@ -57,7 +57,7 @@ export const COLUMNS: Readonly<Record<WorkloadName, readonly Column[]>> = {
 
 /** A markdown table: medians, and the spread of the first figure. Columns that nobody has are left out. */
 export function table(workload: WorkloadName, series: readonly Series[]): string {
-  const columns = COLUMNS[workload].filter(({ key }) => series.some((row) => figures(row, key).length > 0));
+  const columns = COLUMNS[workload].filter(({ key }, i) => i === 0 || series.some((row) => figures(row, key).length > 0));
   const lines = sorted(workload, series).map((row) => {
     if (row.values.size === 0)
       return `| ${label(row)} | failed: ${row.errors[0]?.replaceAll('|', '/')} |${' |'.repeat(columns.length - 1)}`;

@@ -91,8 +91,8 @@ function newJob(): CreateJob {
 async function insertRows(client: pg.Client, count: number, { queue, due }: { queue: string; due: boolean }): Promise<void> {
   await client.query(
     `insert into stepping_job (gid, lease, due_at, created_at, finished_at, step, attempt, status, held, instance, queue, steps)
-     select lpad(to_hex(n), 16, '0'), 1, case when $3 then now() - interval '1 s' end, now(), case when $3 then null else now() end, 0, 1, case when $3 then 1 else 2 end, 0,
-       gen_random_uuid(), $2, '{"v":1,"steps":[{"n":"last","a":{"id":1,"kind":"bench","note":"' || repeat('x', 64) || '"}}]}'
+     select lpad(to_hex(n), 16, '0') || '-' || $2::text || $3::boolean, 1, case when $3::boolean then now() - interval '1 s' end, now(), case when $3::boolean then null else now() end, 0, 1, case when $3::boolean then 1 else 2 end, 0,
+       gen_random_uuid(), $2::text, '{"v":1,"steps":[{"n":"last","a":{"id":1,"kind":"bench","note":"' || repeat('x', 64) || '"}}]}'
      from generate_series(1, $1) n`,
     [count, queue, due],
   );
