@@ -24,10 +24,14 @@ async function deliveries(): Promise<Deliveries> {
   return between;
 }
 
-async function started(between: Deliveries, options: Pick<Parameters<typeof createStepping>[0], 'steps' | 'use'>): Promise<Stepping> {
+async function started(
+  between: Deliveries,
+  options: Pick<Parameters<typeof createStepping>[0], 'steps' | 'use'>,
+  more: { requestTimeoutMs?: number } = {},
+): Promise<Stepping> {
   const stepping = createStepping({
     ...options,
-    tm: dtm({ serverUrl: await service.database(), callbackUrl: between.callbackUrl, secret: SECRET, retryIntervalMs: 1_000 }),
+    tm: dtm({ serverUrl: await service.database(), callbackUrl: between.callbackUrl, secret: SECRET, retryIntervalMs: 1_000, ...more }),
     retry: { minDelayMs: 100 },
   }) as Stepping;
   closing.push(() => stepping.stop({ drainTimeoutMs: 500 }));
@@ -71,6 +75,31 @@ service.describe('Callbacks of a DTM server', () => {
       expect(namesIn(headers)).toEqual(['content-length', 'content-type', 'host']);
       for (const secret of secrets) expect(JSON.stringify(headers)).not.toContain(secret);
     }
+  });
+
+  it('of a step that takes longer than the server waits are answered in time, and it runs once', async () => {
+    const slow = Promise.withResolvers<void>();
+    let runs = 0;
+    const step = defineStep({
+      name: 'slow',
+      run() {
+        runs++;
+        return slow.promise;
+      },
+    });
+    const between = await deliveries();
+    const stepping = await started(between, { steps: [step] }, { requestTimeoutMs: 1_000 });
+    const statuses: number[] = [];
+    between.how = async (callback) => {
+      const status = await between.to(0, callback);
+      if (callback.kind === 'step') statuses.push(status);
+      if (statuses.length === 2) slow.resolve();
+      return status;
+    };
+    const { gid } = await stepping.createJob().addStep(step).start();
+    expect((await stepping.jobs.wait(gid, { timeoutMs: 15_000 })).status).toBe('succeeded');
+    expect(statuses.slice(0, 3)).toEqual([425, 425, 200]);
+    expect(runs).toBe(1);
   });
 
   it('run nothing after a dead step, and end: its message is failed on the server, too', async () => {
