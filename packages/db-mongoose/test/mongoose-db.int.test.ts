@@ -24,6 +24,8 @@ function meddle(schema: Schema): void {
   schema.add({ _id: Number });
 }
 
+let asking = 0;
+
 const start = (plugin: SteppingPlugin) => started({ use: [plugin] });
 
 mongodb.describe('mongooseDb', () => {
@@ -98,6 +100,36 @@ mongodb.describe('mongooseDb', () => {
     await connection.close();
     expect([await provider?.resolveInDoubt('g', 'i', ref), provider?.isReachable?.(ref)]).toEqual(['unknown', false]);
     await expect(provider?.hasCommitted('g', 'i', ref)).rejects.toThrow(/closed/);
+  });
+
+  it.each<[string, object]>([
+    ['it ran out of time while it waited for a transaction', { errorCode: 50 }],
+    ['it meets a transaction', { errorCode: 112 }],
+    ['the primary steps down', { errorCode: 189 }],
+    ['there is another primary', { errorCode: 10_107 }],
+    ['the server shuts down', { errorCode: 91 }],
+    ['it was interrupted by an election', { errorCode: 11_602 }],
+    ['the connection is cut', { closeConnection: true }],
+    ['no majority has acknowledged it', { writeConcernError: { code: 64, errmsg: 'waiting for replication timed out' } }],
+  ])('gives no verdict when %s, and the right one later', async (_, failure) => {
+    const appName = `asks-${process.pid}-${++asking}`;
+    const asked = await connected(await mongodb.database('asked'), { appName });
+    const stepping = await start(mongooseDb({ connection: asked }));
+    const [provider] = stepping.resolve(DbProviders).all();
+    const ask = (instance: string) => provider?.resolveInDoubt('g', instance, { provider: 'mongoose', name: 'default' });
+    await barriersIn(asked).insertOne({ _id: 'g/00/msg/committed', reason: 'msg', created_at: new Date() });
+    const admin = asked.getClient().db('admin');
+    const failing = (mode: object | 'off') =>
+      admin.command({ configureFailPoint: 'failCommand', mode, data: { failCommands: ['insert'], appName, ...failure } });
+    for (const instance of ['committed', 'rolled-back']) {
+      await failing({ times: 2 }); // the driver asks again by itself
+      try {
+        expect(await ask(instance)).toBe('unknown');
+      } finally {
+        await failing('off');
+      }
+      expect(await ask(instance)).toBe(instance);
+    }
   });
 
   it('takes a barrier that is not there for good, although its key is taken, for no answer', async () => {
