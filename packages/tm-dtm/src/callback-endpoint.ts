@@ -31,8 +31,6 @@ export interface CallbackEndpointDeps {
   readonly requestTimeoutMs: number;
   /** For how long a silent process keeps a step from others. Default 10 000. Unit: ms. */
   readonly leaseMs?: number;
-  /** The callback of a self-test came in, with the right signature. */
-  readonly onSelfTest: (wireGid: string) => void;
 }
 
 /**
@@ -45,16 +43,14 @@ export class CallbackEndpoint {
   readonly #questions: QuestionCallbacks;
   readonly #stopper: MessageStopper;
   readonly #log: Required<Logger>;
-  readonly #onSelfTest: (wireGid: string) => void;
   #refused = 0;
   #refusalsToldAt = Number.NEGATIVE_INFINITY;
 
   constructor(deps: CallbackEndpointDeps) {
-    const { server, signatures, log, leaseMs = LEASE_MS, onSelfTest } = deps;
+    const { server, signatures, log, leaseMs = LEASE_MS } = deps;
     const patienceMs = deps.requestTimeoutMs * (1 - ON_THE_WAY);
     this.#signatures = signatures;
     this.#log = log;
-    this.#onSelfTest = onSelfTest;
     this.#stopper = new MessageStopper({ server, log });
     this.#steps = new StepCallbacks({ ...deps, stopper: this.#stopper, patienceMs, leaseMs });
     this.#questions = new QuestionCallbacks({ ...deps, patienceMs });
@@ -95,7 +91,6 @@ export class CallbackEndpoint {
   async #dispatch({ kind, wireGid, text }: Callback, since: () => number): Promise<number> {
     switch (kind) {
       case 'self-test':
-        this.#onSelfTest(wireGid);
         return DONE;
       case 'question':
         return this.#questions.answer(readQuestion(text), since);

@@ -99,7 +99,6 @@ export function dtm(options: DtmOptions): TmPlugin {
             signatures,
             retryIntervalMs: retryInterval * 1_000,
             requestTimeoutMs: requestTimeout * 1_000,
-            onSelfTest: () => {},
           }),
       );
       registry.provide(

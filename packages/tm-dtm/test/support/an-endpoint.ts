@@ -53,7 +53,6 @@ export interface TestEndpoint {
   readonly log: { level: string; message: string; fields: object }[];
   /** Wire gids that the server was asked to stop. */
   readonly stopped: string[];
-  readonly selfTests: string[];
   /** The status that a callback of this step is answered. */
   step(message: StepMessage): Promise<number>;
   question(question: Partial<Question>): Promise<number>;
@@ -89,7 +88,6 @@ export async function anEndpoint(
   const { steps = [], use, secrets = [SECRET], leaseMs = 10_000, retryIntervalMs = 10_000, requestTimeoutMs = 5_000 } = options;
   const database = new ADatabase();
   const stopped: string[] = [];
-  const selfTests: string[] = [];
   const server: CallbackEndpointDeps['server'] = options.server ?? {
     async forceStop(wireGid) {
       if (stopped.includes(wireGid)) return 'refused';
@@ -111,7 +109,6 @@ export async function anEndpoint(
       retryIntervalMs,
       requestTimeoutMs,
       leaseMs,
-      onSelfTest: (wireGid) => selfTests.push(wireGid),
     })),
     use: [{ name: 'a-database', start: (r) => r.resolve(DbProviders).add(database) }, use],
   }) as Stepping;
@@ -137,7 +134,6 @@ export async function anEndpoint(
     events,
     log,
     stopped,
-    selfTests,
     step: (message) => statusOf(toRequest(stepCallback({ ledger: LEDGER_REF, ...message }))),
     question: (question) => statusOf(toRequest(questionCallback(question))),
   };
