@@ -1,16 +1,21 @@
 // `pnpm mutants [text]`: takes the rules out of a copy of the sources, one at a time, and fails if the test that is named for a rule does not notice.
-// With a text: only the mutants whose rule or description contains it.
+// With a text: only the mutants whose rule, description or file contains it.
 import { execFileSync, spawn } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { MUTANTS } from './mutants/list.mjs';
+import { MONGODB_MUTANTS } from './mutants/mongodb.mjs';
 
 const root = join(import.meta.dirname, '..');
 const wanted = process.argv[2] ?? '';
-const mutants = MUTANTS.filter(({ rule, what }) => `${rule} ${what}`.toLowerCase().includes(wanted.toLowerCase()));
+const mutants = [...MUTANTS, ...MONGODB_MUTANTS].filter(({ rule, what, file }) =>
+  `${rule} ${what} ${file}`.toLowerCase().includes(wanted.toLowerCase()),
+);
 /** A mutant may make its test hang. Unit: ms. */
 const TIMEOUT_MS = 120_000;
+/** All of their tests, without a mutant. Unit: ms. */
+const UNCHANGED_TIMEOUT_MS = 600_000;
 /** One per core of CI. */
 const COPIES = 2;
 
@@ -25,6 +30,7 @@ const unchanged = await runTests(
   copies[0],
   [...new Set(mutants.map(({ test }) => test))],
   mutants.map(({ name }) => name),
+  UNCHANGED_TIMEOUT_MS,
 );
 for (const { rule, test, name } of mutants) {
   const found = unchanged.filter((result) => result.name.includes(name));
@@ -66,7 +72,7 @@ async function tryMutant(copy, { rule, what, file, search, replace, test, name }
 }
 
 /** The results of the tests whose names contain one of `names`. A file that does not even load has none. */
-async function runTests(copy, files, names) {
+async function runTests(copy, files, names, timeoutMs = TIMEOUT_MS) {
   const output = join(copy, 'results.json');
   rmSync(output, { force: true });
   const pattern = names.map((name) => name.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|');
@@ -86,7 +92,7 @@ async function runTests(copy, files, names) {
     ],
     { cwd: copy, stdio: 'ignore' },
   );
-  const hangs = setTimeout(() => jest.kill('SIGKILL'), TIMEOUT_MS);
+  const hangs = setTimeout(() => jest.kill('SIGKILL'), timeoutMs);
   await new Promise((resolve) => jest.on('exit', resolve));
   clearTimeout(hangs);
   // Whoever hangs has noticed.
