@@ -5,6 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { dtm } from '../test/services/dtm.mjs';
 import { mongodb } from '../test/services/mongo.mjs';
 import { checkTarball } from './release-check/check-tarball.mjs';
 import { Checks } from './release-check/checks.mjs';
@@ -35,12 +36,18 @@ try {
       settings = jestSettings(join(copy, 'docs/testing.md'));
     });
     if (settings) {
-      const server = programs.some(({ source }) => source.includes('MONGODB_URL')) ? await startMongodb() : undefined;
+      const names = (variable) => programs.some(({ source }) => source.includes(variable));
+      const server = names('MONGODB_URL') ? await start(mongodb) : undefined;
+      const dtmServer = names('DTM_URL') ? await start(dtm) : undefined;
       let runs = 0;
       // Each run begins with nothing, as a reader does: the programs use the same ids.
-      const variables = async () => (server === undefined ? {} : { MONGODB_URL: await server.createDatabase(`readme${++runs}`) });
+      const variables = async () => ({
+        ...(server && { MONGODB_URL: await server.createDatabase(`readme${++runs}`) }),
+        ...(dtmServer && { DTM_URL: await dtmServer.createDatabase() }),
+      });
       await checkPrograms(checks, programs, { folder: join(work, 'users'), registry, settings, variables });
       await server?.stop();
+      await dtmServer?.stop();
     }
   }
 } finally {
@@ -52,10 +59,10 @@ if (checks.passed) rmSync(work, { recursive: true, force: true });
 else console.log(`What was installed and run is kept in ${work}`);
 process.exitCode = checks.passed ? 0 : 1;
 
-/** The server of the tests: programs in READMEs find it by MONGODB_URL. */
-async function startMongodb() {
-  const url = process.env[mongodb.url];
-  const server = url ? await mongodb.connect(url) : await mongodb.start(join(work, 'mongodb'));
-  if (server === undefined) throw new Error(`There is no MongoDB for the programs of the READMEs. ${mongodb.hint}`);
+/** A server of the tests: programs in READMEs find it by a variable. */
+async function start(service) {
+  const url = process.env[service.url];
+  const server = url ? await service.connect(url) : await service.start(join(work, service.name));
+  if (server === undefined) throw new Error(`There is no ${service.name} for the programs of the READMEs. ${service.hint}`);
   return server;
 }
