@@ -23,7 +23,7 @@ const HELP = `pnpm bench [options]
 
   --databases PostgreSQL,SQLite   of ${TABLE_NAMES.join(', ')}; default all
   --workloads W1,W5               of ${WORKLOAD_NAMES.join(', ')}; default all
-  --only stepping,dbos,plain      libraries, or single rows of the tables (dbos:direct); default all
+  --only stepping,dbos,plain      libraries, or single rows of the tables (dbos:direct; dbos: is dbos alone); default all
   --reps 3                        interleaved repetitions
   --scale 1                       multiplies the backlogs
   --quick                         everything once and short: whether it works, not how fast

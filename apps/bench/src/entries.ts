@@ -85,9 +85,9 @@ export const ENTRIES: readonly Entry[] = [
   ...peers('MongoDB', 'agenda', 'agenda', { tuned: { W1: 1, W2: 2_000, W3: 100, W5: 600, W6: 2_000, idle: 1 } }),
 ];
 
-/** Its first part names all that a library or driver has. */
+/** `dbos` names all rows of a library, `dbos:direct` that one, `dbos:` the one without more to its name. */
 export function isSelected({ name }: Entry, only: readonly string[]): boolean {
-  return only.length === 0 || only.some((wanted) => wanted === name || wanted === name.split(':', 1)[0]);
+  return only.length === 0 || only.some((wanted) => [name, `${name}:`, name.split(':', 1)[0]].includes(wanted));
 }
 
 function ours(table: TableName, module: string, contestant: string, workloads: Entry['workloads']): Entry {
