@@ -19,6 +19,8 @@ export default {
   },
   // Two cores are what CI has; one worker per core, and a database beside them.
   maxWorkers: 2,
+  // Those of a file that may run side by side (`it.concurrent`): they wait for a server most of the time.
+  maxConcurrency: 16,
   // Real databases on a busy machine: long enough not to fail by slowness, short enough to see a hang.
   testTimeout: 20_000,
 };
