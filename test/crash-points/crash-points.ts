@@ -26,7 +26,9 @@ const MAX_RUNS = 5;
 export function describeCrashPoints(databases: Databases): void {
   const path: Path = databases.business ? 'two-phase' : 'enlisted';
   const business = databases.business ?? databases.store;
-  const scenarios = SCENARIOS.filter(({ calls, rowLocks }) => calls[path] && (business.isServer || !rowLocks));
+  const scenarios = SCENARIOS.filter(
+    ({ calls, rowLocks, repeats }) => calls[path] && (business.isServer || !rowLocks) && (business.repeats || !repeats),
+  );
 
   describe(`crash points on ${databases.name}`, () => {
     let lanes: Lane[] = [];

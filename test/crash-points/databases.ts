@@ -47,8 +47,7 @@ export interface Business {
 export interface ProcessDatabase {
   storePlugin(): StorePlugin;
   dbPlugin(): SteppingPlugin;
-  /** A transaction of ours, in which the deed is done, and `work` adds the steps of the job. */
-  inTransaction(stepping: Stepping, options: { gid: string; deed: string }, work: (job: JobBuilder) => void): Promise<void>;
+  inTransaction(stepping: Stepping, body: Body): Promise<void>;
   /** A transaction that the user opens and ends, with the deed in it. */
   begin(deed: string): Promise<UsersTransaction>;
   /** Does the deed once, in a transaction of the step. */
@@ -64,6 +63,16 @@ export interface ProcessDatabase {
   /** The operating system closes all connections of the process. */
   cut(): Promise<void>;
   close(): Promise<void>;
+}
+
+/** Of a transaction of ours. */
+export interface Body {
+  readonly gid: string;
+  readonly deed: string;
+  /** Each time that it is run. */
+  begins(): void;
+  /** After the deed. */
+  addSteps(job: JobBuilder): void;
 }
 
 export interface UsersTransaction {

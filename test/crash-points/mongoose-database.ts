@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { JobBuilder, StepContext, Stepping, SteppingPlugin } from '@stepping/core';
+import type { StepContext, Stepping, SteppingPlugin } from '@stepping/core';
 import { inTransaction, mongooseDb, mongooseTransaction, once } from '@stepping/db-mongoose';
 import { testService } from '@stepping/test-services';
 import type { StorePlugin } from '@stepping/tm-local';
@@ -7,6 +7,7 @@ import { mongooseStore } from '@stepping/tm-local-mongoose';
 import { type ClientSession, type Connection, createConnection, mongo } from 'mongoose';
 import { ConnectionLost } from './accidents.js';
 import type {
+  Body,
   Broken,
   Business,
   Database,
@@ -98,10 +99,11 @@ class MongooseProcessDatabase implements ProcessDatabase {
     return mongooseDb({ connection: this.#connection });
   }
 
-  async inTransaction(stepping: Stepping, { gid, deed }: { gid: string; deed: string }, work: (job: JobBuilder) => void): Promise<void> {
+  async inTransaction(stepping: Stepping, { gid, deed, begins, addSteps }: Body): Promise<void> {
     await inTransaction(stepping, { connection: this.#connection, gid }, async ({ session, job }) => {
+      begins();
       await this.#doDeed(session, deed);
-      work(job);
+      addSteps(job);
     });
   }
 

@@ -13,6 +13,8 @@ export interface Scenario {
   readonly calls: Readonly<Partial<Record<Path, readonly string[]>>>;
   /** Only where writers wait for each other's rows, not for the whole file. */
   readonly rowLocks?: boolean;
+  /** Only where a driver runs a transaction again that the server refused to go on with. */
+  readonly repeats?: boolean;
   /** The lease is short, and really runs. */
   readonly shortLease?: boolean;
   /** Default true. */
@@ -112,6 +114,23 @@ export const SCENARIOS: readonly Scenario[] = [
       if (start?.told !== 'yes') throw new Error(`What the driver mends was told: ${start?.error}`);
       const runs = calls.filter((call) => call === 'transaction.insertBarrier' || call === 'enlisted.create').length;
       if (runs !== (accident.kind === 'ended by the server' ? 2 : 1)) throw new Error(`The body ran ${runs} times`);
+    },
+  },
+  {
+    name: 'start in a transaction of ours, after a write conflict',
+    repeats: true,
+    calls: {
+      'two-phase': ['transaction.insertBarrier', 'store.create', 'transaction.commit', 'store.change', ...RUN_BOTH],
+      enlisted: ['enlisted.create', 'transaction.commit', ...RUN_BOTH],
+    },
+    async act(stage) {
+      const start = stage.start(['one', 'two'], { tied: true });
+      const rival = await stage.b.business.begin(start.id);
+      const started = stage.inTransaction(stage.a, start);
+      await until('the body is run again', () => stage.bodies > 1);
+      await rival.rollback();
+      await rival.release();
+      await started;
     },
   },
   {

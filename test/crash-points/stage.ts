@@ -23,6 +23,8 @@ export class Stage {
   readonly world: World;
   readonly gid: string;
   readonly starts: Start[] = [];
+  /** How often the body of a transaction of ours has begun. */
+  bodies = 0;
   /** What the first process was to do is done, well or not. */
   acted = false;
   /** Verbs of operators that were acknowledged. */
@@ -55,8 +57,15 @@ export class Stage {
 
   async inTransaction(process: Process, start: Start): Promise<void> {
     await this.tell(process, start, async () => {
-      await process.business.inTransaction(process.stepping, { gid: start.gid, deed: start.id }, (job) => {
-        for (const step of start.steps) job.addStep(process.steps[step], { start: start.id });
+      await process.business.inTransaction(process.stepping, {
+        gid: start.gid,
+        deed: start.id,
+        begins: () => {
+          this.bodies++;
+        },
+        addSteps: (job) => {
+          for (const step of start.steps) job.addStep(process.steps[step], { start: start.id });
+        },
       });
       return 'yes';
     });

@@ -1,12 +1,12 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { JobBuilder, StepContext, Stepping, SteppingPlugin } from '@stepping/core';
+import type { StepContext, Stepping, SteppingPlugin } from '@stepping/core';
 import { inTransaction, once, typeormDb, typeormTransaction } from '@stepping/db-typeorm';
 import type { StorePlugin } from '@stepping/tm-local';
 import { typeormStore } from '@stepping/tm-local-typeorm';
 import { transactionalClone } from '@stepping/typeorm';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { ConnectionLost } from './accidents.js';
-import type { Broken, Business, Database, Jobs, OnceBoundary, OnHandle, ProcessDatabase, UsersTransaction } from './databases.js';
+import type { Body, Broken, Business, Database, Jobs, OnceBoundary, OnHandle, ProcessDatabase, UsersTransaction } from './databases.js';
 import type { SqlDatabase } from './sql-databases.js';
 
 /** A SQL database, as TypeORM and our packages for it use it. */
@@ -77,10 +77,11 @@ class TypeormProcessDatabase implements ProcessDatabase {
     return typeormDb({ dataSource: this.#dataSource });
   }
 
-  async inTransaction(stepping: Stepping, { gid, deed }: { gid: string; deed: string }, work: (job: JobBuilder) => void): Promise<void> {
+  async inTransaction(stepping: Stepping, { gid, deed, begins, addSteps }: Body): Promise<void> {
     await inTransaction(stepping, { dataSource: this.#dataSource, gid }, async ({ queryRunner, job }) => {
+      begins();
       await doDeed(queryRunner, deed);
-      work(job);
+      addSteps(job);
     });
   }
 
