@@ -95,8 +95,9 @@ describe('A callback that is not genuine', () => {
           const mutated = mutations.reduce((parts, mutate) => mutate(parts), original);
           if (isGenuine(mutated)) return;
           const status = await app.send(mutated);
-          expect([400, 403, 404, 405]).toContain(status);
-          expectUntouched(app);
+          // Plain comparisons, as there are so many.
+          if (![400, 403, 404, 405].includes(status)) throw new Error(`It was answered ${status}`);
+          if (app.ran.length + app.told.length + app.database.questions > 0) throw new Error('It was taken for a genuine one');
           refused++;
         },
       ),
@@ -107,7 +108,7 @@ describe('A callback that is not genuine', () => {
     // And what was changed is worth it.
     for (const one of genuine) expect(await app.send(one)).toBe(200);
     expect(app.ran).toEqual(['a/000 a@example.org', 'a/001 a@example.org', 'b/000 b@example.org']);
-  });
+  }, 120_000);
 
   it('as raw text of any kind runs nothing', async () => {
     const app = await anApp();
@@ -130,7 +131,7 @@ describe('A callback that is not genuine', () => {
           expectUntouched(app);
         },
       ),
-      property(300),
+      property(100),
     );
   });
 });
