@@ -9,7 +9,21 @@ type Upsert = { updateOne: mongo.UpdateOneModel<JobDocument> };
  * transaction only: outside of one, an upsert may wait for the transactions of others for as long as they last (SERVER-103347).
  */
 export function createStatement(job: CreateJob, by: string): Upsert {
-  const fields: Omit<JobDocument, 'lease' | 'created_at'> = {
+  const fields = { ...fieldsOf(job), created_by: by };
+  const dates = { created_at: '$$NOW', due_at: { $add: ['$$NOW', Math.round(job.dueInMs)] } };
+  const lease = { $cond: [{ $eq: ['$status', 'rolled-back'] }, { $add: ['$lease', 1] }, job.lease] };
+  const created = { $mergeObjects: [{ $literal: fields }, { lease, ...dates }] };
+  const isFree = { $in: [{ $ifNull: ['$status', 'none'] }, ['none', 'rolled-back']] };
+  return upsert(job.gid, [{ $replaceWith: { $cond: [isFree, created, '$$ROOT'] } }]);
+}
+
+/** A job as it is inserted. `now` is the server's time of a moment ago: an insert cannot ask for it, and a job that is due or held from a moment earlier on is as good. */
+export function newDocument(job: CreateJob, now: Date): JobDocument {
+  return { ...fieldsOf(job), lease: job.lease, created_at: now, due_at: new Date(now.getTime() + Math.round(job.dueInMs)) };
+}
+
+function fieldsOf(job: CreateJob): Omit<JobDocument, 'lease' | 'created_at'> {
+  return {
     _id: job.gid,
     instance: job.instance,
     status: job.status,
@@ -21,13 +35,7 @@ export function createStatement(job: CreateJob, by: string): Upsert {
     ...(job.tenant === undefined ? {} : { tenant: job.tenant }),
     ...(job.db === undefined ? {} : { db: dbToText(job.db) }),
     steps: job.steps,
-    created_by: by,
   };
-  const dates = { created_at: '$$NOW', due_at: { $add: ['$$NOW', Math.round(job.dueInMs)] } };
-  const lease = { $cond: [{ $eq: ['$status', 'rolled-back'] }, { $add: ['$lease', 1] }, job.lease] };
-  const created = { $mergeObjects: [{ $literal: fields }, { lease, ...dates }] };
-  const isFree = { $in: [{ $ifNull: ['$status', 'none'] }, ['none', 'rolled-back']] };
-  return upsert(job.gid, [{ $replaceWith: { $cond: [isFree, created, '$$ROOT'] } }]);
 }
 
 /**

@@ -2,7 +2,7 @@ import { strict as assert } from 'node:assert';
 import { afterAll, beforeAll, beforeEach, it } from '@jest/globals';
 import { SteppingError } from '@stepping/core';
 import { testService } from '@stepping/test-services';
-import { type ClaimedJob, type TransactionStore, WriteRefused } from '@stepping/tm-local';
+import { type ClaimedJob, type CreateJob, type StoredJob, type TransactionStore, WriteRefused } from '@stepping/tm-local';
 import mongoose, { type Connection, type mongo } from 'mongoose';
 import { openWire } from '../../db-mongoose/test/support/cut-commit.js';
 import { type TcpProxy, tcpProxy } from '../../tm-local-typeorm/test/tcp-proxy.js';
@@ -409,6 +409,32 @@ mongodb.describe('mongooseStore', () => {
     await own.stop();
     await weak.close();
   });
+
+  it('stores a large batch whole, and all but the gids that are taken or uncommitted elsewhere', async () => {
+    const batch = (name: string) => Array.from({ length: 20 }, (_, i) => aJob({ gid: `${name}-${i}`, lease: i + 1, dueInMs: i * 1_000 }));
+    const stored = (jobs: readonly CreateJob[]) => jobs.map(({ lease }) => ({ outcome: 'stored', lease }));
+    const [free, taken, locked] = [batch('free'), batch('taken'), batch('locked')];
+    assert.deepEqual(await store.create(free), stored(free));
+    const [first, last] = [await store.find('free-0'), await store.find('free-19')] as [StoredJob, StoredJob];
+    const dueAfterMs = (job: StoredJob) => (job.dueAt?.getTime() ?? Number.NaN) - job.createdAt.getTime();
+    assert.deepEqual([dueAfterMs(first), dueAfterMs(last)], [0, 19_000]);
+    assert.deepEqual(
+      await store.create(free),
+      free.map(({ lease }) => ({ outcome: 'repeated', status: 'submitted', lease })),
+    );
+
+    await store.create([{ ...(taken[7] as CreateJob), instance: 'theirs' }]);
+    const answers = await store.create(taken);
+    assert.deepEqual(answers[7], { outcome: 'duplicate', status: 'submitted' });
+    assert.deepEqual(answers.toSpliced(7, 1), stored(taken).toSpliced(7, 1));
+
+    await inTransaction(MAJORITY, async (session) => {
+      await enlisted(session)?.create({ ...(locked[7] as CreateJob), instance: 'theirs' });
+      const answers = await store.create(locked);
+      assert.deepEqual(answers[7], { outcome: 'locked' });
+      assert.deepEqual(answers.toSpliced(7, 1), stored(locked).toSpliced(7, 1));
+    });
+  }, 30_000);
 
   it('stores a job once whose commit is cut off again and again, before the server has it or after', async () => {
     const wire = await openWire(url);
