@@ -4,12 +4,13 @@ import { execFileSync, spawn } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { DTM_MUTANTS } from './mutants/dtm.mjs';
 import { MUTANTS } from './mutants/list.mjs';
 import { MONGODB_MUTANTS } from './mutants/mongodb.mjs';
 
 const root = join(import.meta.dirname, '..');
 const wanted = process.argv[2] ?? '';
-const mutants = [...MUTANTS, ...MONGODB_MUTANTS].filter(({ rule, what, file }) =>
+const mutants = [...MUTANTS, ...MONGODB_MUTANTS, ...DTM_MUTANTS].filter(({ rule, what, file }) =>
   `${rule} ${what} ${file}`.toLowerCase().includes(wanted.toLowerCase()),
 );
 /** A mutant may make its test hang. Unit: ms. */
