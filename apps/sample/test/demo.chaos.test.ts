@@ -10,6 +10,7 @@ import { runScript, spawnScript } from './start-script.js';
 const postgres = await testService('postgres');
 const mariadb = await testService('mariadb');
 const mongodb = await testService('mongodb');
+const dtm = await testService('dtm');
 
 // Two kills, each followed by a lease that must run out, on a busy machine.
 jest.setTimeout(120_000);
@@ -86,6 +87,12 @@ mongodb.describe('The demo on MongoDB', () => {
     // One kill: the server keeps the transactions of a killed process for a minute, and others wait for what they hold.
     const args = ['--db', 'mongo', '--orders', '40', '--kills', '1'];
     expectAllIsWell(await demo(args, { STEPPING_DB_URL: await mongodb.database() }), { orders: 36, kills: 1 });
+  }, 240_000);
+});
+
+dtm.describe('The demo with a DTM server', () => {
+  it('loses, doubles and mixes up nothing although the shop and the server are killed', async () => {
+    expectAllIsWell(await demo(['--tm', 'dtm']));
   }, 240_000);
 });
 

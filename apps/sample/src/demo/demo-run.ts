@@ -1,5 +1,7 @@
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { JobStatus } from '@stepping/core';
 import { readJsonLines } from '../outside/json-lines.js';
 import type { LedgerLine } from '../outside/ledger.js';
 import type { Mail } from '../outside/smtp-server.js';
@@ -17,14 +19,9 @@ const SPARE_STOCK = 1_000;
 const STANDSTILL_MS = 30_000;
 /** MongoDB keeps the open transactions of a killed process, and what they wrote from others, for a minute, and looks for them every half. Unit: ms. */
 const STANDSTILL_ON_MONGO_MS = 120_000;
+/** A DTM server waits twice as long after each failure to reach a shop that is down. Unit: ms. */
+const STANDSTILL_WITH_DTM_MS = 90_000;
 const LOOK_EVERY_MS = 100;
-
-interface JobCounts {
-  readonly succeeded: number;
-  readonly submitted: number;
-  readonly prepared: number;
-  readonly failed: number;
-}
 
 /** One run of the demo: orders, kills, and what was seen of them. */
 export class DemoRun {
@@ -37,7 +34,7 @@ export class DemoRun {
   readonly #kills: Kill[] = [];
   /** The processes of the service so far. */
   #lives = 0;
-  #jobs: JobCounts = { succeeded: 0, submitted: 0, prepared: 0, failed: 0 };
+  #ordersDone = 0;
   #repeatedPosts = 0;
   readonly #standstillMs: number;
   #state = 'starting';
@@ -47,7 +44,10 @@ export class DemoRun {
     { directory, processes, databases }: { directory: string; processes: Processes; databases: DemoDatabases },
   ) {
     this.#options = options;
-    this.#standstillMs = options.db === 'mongo' ? STANDSTILL_ON_MONGO_MS : STANDSTILL_MS;
+    this.#standstillMs = Math.max(
+      options.db === 'mongo' ? STANDSTILL_ON_MONGO_MS : STANDSTILL_MS,
+      options.tm === 'dtm' ? STANDSTILL_WITH_DTM_MS : 0,
+    );
     this.#directory = directory;
     this.#processes = processes;
     this.#databases = databases;
@@ -59,7 +59,7 @@ export class DemoRun {
     const { orders, kills, seed } = this.#options;
     const startedAt = Date.now();
     const progress = showProgress(() => {
-      const shop = `${this.#answers.length}/${orders} orders answered (${this.#repeatedPosts} POSTs repeated), ${this.#jobs.succeeded} jobs finished`;
+      const shop = `${this.#answers.length}/${orders} orders answered (${this.#repeatedPosts} POSTs repeated), ${this.#ordersDone} done`;
       return `${((Date.now() - startedAt) / 1_000).toFixed(1).padStart(5)} s  ${shop}, ${this.#kills.length}/${kills} kills, ${this.#state}`;
     });
     try {
@@ -73,7 +73,16 @@ export class DemoRun {
         script: 'outside/smtp-server',
         args: ['--mailbox', this.#file('mailbox'), '--seed', String(seed)],
       });
-      let shop = await this.#startShop({ PAYMENT_URL: payment.url, SMTP_URL: smtp.url });
+      const dtm = this.#options.tm === 'dtm' ? await this.#startDtm() : undefined;
+      const surroundings = {
+        PAYMENT_URL: payment.url,
+        SMTP_URL: smtp.url,
+        STEPPING_TM: this.#options.tm,
+        // Where it is called back is said before it listens.
+        PORT: dtm ? String(await freePort()) : '0',
+        ...dtm?.env,
+      };
+      let shop = await this.#startShop(surroundings);
       const shopUrl = shop.url;
       const initialStock = await this.#fillStock(shopUrl);
       this.#state = 'working';
@@ -90,16 +99,21 @@ export class DemoRun {
       const killing = async () => {
         for (let kill = 1; kill <= kills; kill++) {
           await until(() => this.#answers.length >= (kill * orders) / (kills + 1));
-          shop = await this.#killAndRestart(shop, payment, smtp);
+          shop = await this.#killAndRestart(shop, payment, surroundings);
         }
       };
+      const killingDtm = async () => {
+        await until(() => this.#answers.length >= orders / 2);
+        if (kills > 0) await dtm?.killOnce();
+      };
       const working = async () => {
-        await Promise.all([placing, killing()]);
+        await Promise.all([placing, killing(), killingDtm()]);
         this.#state = 'all orders placed';
         const accepted = this.#answers.filter(({ outcome }) => outcome === 'accepted').length;
-        await until(() => this.#jobs.succeeded >= accepted && this.#jobs.submitted + this.#jobs.prepared === 0);
+        await until(() => this.#ordersDone >= accepted);
+        return this.#untilJobsEnded(shopUrl);
       };
-      await Promise.race([working(), watching]);
+      const jobsFinished = (await Promise.race([working(), watching])) ?? 0;
       ended.abort();
       await shop.stop();
       this.#state = 'done';
@@ -115,7 +129,7 @@ export class DemoRun {
           readJsonLines<Omit<StepLine, 'life'>>(this.#file(`steps-${life}`)).map((line) => ({ ...line, life })),
         ).flat(),
         kills: this.#kills,
-        jobsFinished: this.#jobs.succeeded,
+        jobsFinished,
       };
     } finally {
       progress.end();
@@ -126,6 +140,22 @@ export class DemoRun {
     return join(this.#directory, `${name}.jsonl`);
   }
 
+  async #startDtm(): Promise<{ env: Record<string, string>; killOnce(): Promise<void> }> {
+    const server = await this.#processes.start({
+      name: 'dtm',
+      script: 'outside/dtm-server',
+      args: ['--directory', join(this.#directory, 'dtm')],
+    });
+    const { url } = (await (await fetch(server.url)).json()) as { url: string };
+    return {
+      env: { DTM_URL: url, STEPPING_SECRET: 'of this demo alone' },
+      async killOnce() {
+        const response = await fetch(new URL('/control/kill', server.url), { method: 'POST' });
+        if (!response.ok) throw new Error(`The DTM server did not come back after its kill: ${await response.text()}`);
+      },
+    };
+  }
+
   #startShop(env: Record<string, string>): Promise<Server> {
     return this.#processes.start({
       name: 'shop',
@@ -134,7 +164,6 @@ export class DemoRun {
         STEPPING_ROLE: 'all',
         STEPPING_STEP_LOG: this.#file(`steps-${this.#lives++}`),
         PAYMENT_API_KEY: 'test-key',
-        PORT: '0',
         STEPPING_BUSINESS_DB: undefined,
         ...this.#databases.env,
         ...env,
@@ -160,14 +189,14 @@ export class DemoRun {
   }
 
   /** Kills the shop while the payment provider holds a request open, and starts it again. */
-  async #killAndRestart(shop: Server, payment: Server, smtp: Server): Promise<Server> {
+  async #killAndRestart(shop: Server, payment: Server, surroundings: Record<string, string>): Promise<Server> {
     this.#state = 'waiting for a payment to kill in';
     const held = await this.#holdPayment(payment);
     this.#kills.push({ life: this.#lives - 1, at: Date.now(), openRequest: held.request });
     await shop.kill();
     this.#state = `killed in a payment, ${held.charged ? 'charged but not answered' : 'not charged yet'}`;
     await fetch(new URL('/control/release', payment.url), { method: 'POST' });
-    const again = await this.#startShop({ PAYMENT_URL: payment.url, SMTP_URL: smtp.url, PORT: new URL(shop.url).port });
+    const again = await this.#startShop({ ...surroundings, PORT: new URL(shop.url).port });
     this.#state = 'working';
     return again;
   }
@@ -192,12 +221,8 @@ export class DemoRun {
   async #watch(shopUrl: string, ended: AbortSignal): Promise<void> {
     let moved = { at: Date.now(), to: '' };
     while (!ended.aborted) {
-      await this.#look(shopUrl);
-      if (this.#jobs.failed > 0) {
-        throw new Error(`${this.#jobs.failed} jobs failed for good, which no job of the demo should.\n${this.#processes.tail('shop')}`);
-      }
-      const { succeeded, submitted, prepared } = this.#jobs;
-      const to = `${this.#answers.length} orders answered, ${succeeded} jobs finished, ${submitted} under way, ${prepared} prepared`;
+      this.#ordersDone = (await this.#ask<{ done: number }>(shopUrl, '/orders'))?.done ?? this.#ordersDone;
+      const to = `${this.#answers.length} orders answered, ${this.#ordersDone} done`;
       if (to !== moved.to) moved = { at: Date.now(), to };
       if (Date.now() - moved.at > this.#standstillMs) {
         throw new Error(`Nothing moved for ${this.#standstillMs / 1_000} s: ${to}.\n${this.#processes.tail('shop')}`);
@@ -206,14 +231,34 @@ export class DemoRun {
     }
   }
 
-  async #look(shopUrl: string): Promise<void> {
-    try {
-      const response = await fetch(new URL('/health', shopUrl), { signal: AbortSignal.timeout(2_000) });
-      if (response.ok) this.#jobs = ((await response.json()) as { jobs: JobCounts }).jobs;
-    } catch {
-      // It is down, or busy: the next look may tell.
+  /** The last step of an order has run before its job is finished. */
+  async #untilJobsEnded(shopUrl: string): Promise<number> {
+    for (;;) {
+      const jobs = await this.#ask<Partial<Record<JobStatus, number>>>(shopUrl, '/jobs');
+      if (jobs?.failed) {
+        throw new Error(`${jobs.failed} jobs failed for good, which no job of the demo should.\n${this.#processes.tail('shop')}`);
+      }
+      if (jobs && (jobs.submitted ?? 0) + (jobs.prepared ?? 0) === 0) return jobs.succeeded ?? 0;
+      await sleep(LOOK_EVERY_MS);
     }
   }
+
+  async #ask<T>(shopUrl: string, path: string): Promise<T | undefined> {
+    try {
+      const response = await fetch(new URL(path, shopUrl), { signal: AbortSignal.timeout(5_000) });
+      return response.ok ? ((await response.json()) as T) : undefined;
+    } catch {
+      return undefined; // it is down, or busy: the next look may tell
+    }
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 async function until(reached: () => boolean): Promise<void> {

@@ -27,7 +27,9 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 process.exit((await run()) ? 0 : 1);
 
 async function run(): Promise<boolean> {
-  console.log(`${options.orders} orders, ${options.kills} kills, ${describeDatabases(options)}, seed ${options.seed}`);
+  console.log(
+    `${options.orders} orders, ${options.kills} kills, ${describeDatabases(options)}${options.tm === 'dtm' ? ', jobs with a DTM server' : ''}, seed ${options.seed}`,
+  );
   const startedAt = Date.now();
   let databases: DemoDatabases | undefined;
   let passed = false;

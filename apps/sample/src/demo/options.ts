@@ -7,6 +7,7 @@ import { OrderLines } from './place-orders.js';
 
 export interface DemoOptions {
   readonly db: 'sqlite' | 'postgres' | 'mariadb' | 'mongo';
+  readonly tm: 'local' | 'dtm';
   /** The orders in one database, the jobs in another. */
   readonly twoDatabases: boolean;
   readonly orders: number;
@@ -19,6 +20,7 @@ export const USAGE = `demo: an order service that is killed in the middle of its
 
   --db DATABASE          where the jobs and the orders are: sqlite (which it is unless said), postgres, mariadb or mongo. A server: the one at
                          STEPPING_DB_URL, or one that is started for the demo
+  --tm MANAGER           what runs the steps: local (the shop itself, unless said) or dtm (a DTM server, which is started for the demo, and killed once as well)
   --two-databases        the orders in another database than the jobs
   --orders N             how many orders are placed (300)
   --kills N              how often the service is killed (3)
@@ -36,6 +38,7 @@ export function readOptions(args: readonly string[]): DemoOptions {
       args: args.filter((arg) => arg !== '--'),
       options: {
         db: { type: 'string', default: 'sqlite' },
+        tm: { type: 'string', default: 'local' },
         'two-databases': { type: 'boolean', default: false },
         orders: { type: 'string', default: '300' },
         kills: { type: 'string', default: '3' },
@@ -49,7 +52,11 @@ export function readOptions(args: readonly string[]): DemoOptions {
       process.exit(0);
     }
     const kills = wholeNumber('--kills', values.kills, 0);
+    const tm = z.enum(['local', 'dtm'], '--tm is local or dtm').parse(values.tm);
+    if (tm === 'dtm' && values['two-databases'])
+      throw new Error('--two-databases puts the jobs in a database of their own; with --tm dtm they are in none');
     return {
+      tm,
       db: z.enum(['sqlite', 'postgres', 'mariadb', 'mongo'], '--db is sqlite, postgres, mariadb or mongo').parse(values.db),
       twoDatabases: values['two-databases'],
       orders: wholeNumber('--orders', values.orders, Math.max(1, kills * ORDERS_PER_KILL)),

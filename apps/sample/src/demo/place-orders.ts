@@ -16,9 +16,10 @@ const IMPATIENT = 7;
 /** One order in ten is refused after it was written: its transaction rolls back. */
 const BLOCKED = 10;
 
-/** An order of the demo. `requestId` is what its client calls it: every POST of it carries that. */
+/** An order of the demo. */
 export interface DemoOrder {
-  readonly requestId: string;
+  /** What its client calls it: every POST of it carries that. Another one when the shop said that it never takes this one again. */
+  requestId: string;
   readonly customer: string;
   readonly lines: readonly OrderLine[];
   readonly total: number;
@@ -81,10 +82,16 @@ export async function placeOrders(
   await Promise.all(Array.from({ length: CONCURRENCY }, client));
 }
 
-/** 201: placed now; 200: placed before; 422: refused. All else is no answer, and the same order is posted again. */
+/** 201: placed now; 200: placed before; 422: refused; 410: the shop will never take it under this name. All else is no answer, and the same order is posted again. */
 async function postUntilAnswered(order: DemoOrder, shopUrl: string, onRepeat: () => void): Promise<number> {
   for (;;) {
+    const { requestId } = order;
     const response = await post(order, shopUrl);
+    // Only once for the two POSTs of an impatient client.
+    if (response?.status === 410) {
+      if (order.requestId === requestId) order.requestId = `${requestId}-anew`;
+      continue;
+    }
     if (response && [200, 201, 422].includes(response.status)) return response.status;
     if (response && response.status < 500) {
       throw new Error(`The shop answered ${response.status} to ${order.requestId}, which was not expected: ${response.text}`);

@@ -33,6 +33,11 @@ export class MongooseShop implements Shop {
     return { id, ...order };
   }
 
+  async count(): Promise<Record<Order['status'], number>> {
+    const [placed, done] = await Promise.all((['placed', 'done'] as const).map((status) => this.#models.Orders.countDocuments({ status })));
+    return { placed: placed as number, done: done as number };
+  }
+
   inTransaction<R>(stepping: Stepping, { gid }: { gid?: string }, work: (tx: ShopScope) => Promise<R>): Promise<R> {
     return inTransaction(stepping, { connection: this.#connection, gid }, ({ session, job }) =>
       work({ shop: new MongooseTransaction(this.#models, session), job }),

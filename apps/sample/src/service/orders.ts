@@ -30,10 +30,14 @@ export function orderRoutes(app: FastifyInstance, stepping: Stepping): void {
     try {
       return await reply.code(201).send(await placeOrder(stepping, requestId, input));
     } catch (error) {
-      if (!SteppingError.is(error, 'JOB_DUPLICATE')) throw error;
-      return reply.code(200).send(await shop.find({ requestId }));
+      if (SteppingError.is(error, 'JOB_DUPLICATE')) return reply.code(200).send(await shop.find({ requestId }));
+      // An order of this name was rolled back, and the transaction manager never takes the name again: the client has to find another.
+      if (SteppingError.is(error, 'JOB_STATUS')) return reply.code(410).send({ code: error.code, message: error.message });
+      throw error;
     }
   });
+
+  app.get('/orders', async () => shop.count());
 
   app.get<{ Params: { id: string } }>('/orders/:id', async (request, reply) => {
     const order = await shop.find({ id: request.params.id });

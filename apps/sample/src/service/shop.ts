@@ -30,6 +30,8 @@ export interface Shop {
   open(options: { migrate: boolean }): Promise<void>;
   close(): Promise<void>;
   find(by: { readonly id: string } | { readonly requestId: string }): Promise<Order | undefined>;
+  /** How many orders there are, by status. */
+  count(): Promise<Record<Order['status'], number>>;
   /** `inTransaction` of `@stepping/db-typeorm` or `@stepping/db-mongoose`: the job starts if, and only if, the transaction commits. */
   inTransaction<R>(stepping: Stepping, options: { gid?: string }, work: (tx: ShopScope) => Promise<R>): Promise<R>;
   /** `once` of the same package. */

@@ -30,6 +30,13 @@ export class TypeormShop implements Shop {
     return (await this.#dataSource.manager.findOneBy(OrderEntity, by)) ?? undefined;
   }
 
+  async count(): Promise<Record<Order['status'], number>> {
+    const [placed, done] = await Promise.all(
+      (['placed', 'done'] as const).map((status) => this.#dataSource.manager.countBy(OrderEntity, { status })),
+    );
+    return { placed: placed as number, done: done as number };
+  }
+
   inTransaction<R>(stepping: Stepping, { gid }: { gid?: string }, work: (tx: ShopScope) => Promise<R>): Promise<R> {
     return inTransaction(stepping, { dataSource: this.#dataSource, gid }, ({ manager, job }) =>
       work({ shop: new TypeormTransaction(manager), job }),
