@@ -56,10 +56,12 @@ export class DtmTransactionManager implements TransactionManager {
 
   async start(job: NewJob): Promise<StartAnswer> {
     const message = this.#messageOf(job);
+    const sentAt = performance.now();
     const answer = await this.#prepareRepeatedly(job, message);
     if (answer.outcome !== 'stored' || answer.status !== 'prepared') return answer;
+    this.#remembered.add(job.gid, job.instance, message, sentAt);
     try {
-      await this.#submit(job.gid, job.instance, message);
+      await this.submit(job.gid, job.instance);
     } catch (error) {
       // It is stored, and the query-back of a job without a transaction submits it.
       this.#deps.log.warn('A job is stored, but could not be submitted at once; the query-back will do it', { gid: job.gid, error });

@@ -56,6 +56,16 @@ dtm.describe('a job without a transaction, on DTM', () => {
     expect(arrived('submit')).toBe(1);
   });
 
+  it('is not submitted a second time when the query-back was there before the answer to its prepare', async () => {
+    const { line, app, start, ends, arrived } = await onALine();
+    for (let lost = 0; lost < 6; lost++) line.once('prepare', 'answer');
+    const { gid } = await start();
+    await expect(ends(gid)).resolves.toMatchObject({ status: 'succeeded' });
+    expect(app.ran).toEqual([`${gid}:1`, `${gid}:2`]);
+    expect(arrived('prepare')).toBe(7);
+    expect(arrived('submit')).toBe(0);
+  });
+
   it('is sent again when its prepare, or its submit, never came to the server', async () => {
     const { line, app, start, ends, arrived } = await onALine();
     line.once('prepare', 'request');
