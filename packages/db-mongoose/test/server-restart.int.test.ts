@@ -32,11 +32,11 @@ afterEach(async () => {
 mongodb.describe('orders in a MongoDB whose connections are cut, and that is killed and started again', () => {
   it('have their jobs, and no others, with the jobs elsewhere', async () => {
     await expectOneJobEach(() => memoryStore());
-  }, 180_000);
+  }, 300_000);
 
   it('have their jobs, and no others, with the jobs in the same database', async () => {
     await expectOneJobEach((connection) => mongooseStore({ connection }));
-  }, 180_000);
+  }, 300_000);
 });
 
 /** One order in ten is refused after it was written and its step was added. The others are asked for until they are there, by the same gid. */

@@ -58,7 +58,7 @@ mongodb.describe('a MongoDB server whose connections are cut, and that is killed
     await stepping.stop();
     await connection.close();
     await proxy.close();
-  }, 180_000);
+  }, 300_000);
 });
 
 /** As the error of a start without an answer says: again, with the same gid. */
