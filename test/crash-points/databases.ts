@@ -1,7 +1,8 @@
 import type { DbTransaction, JobBuilder, StepContext, Stepping, SteppingPlugin } from '@stepping/core';
 import type { StorePlugin } from '@stepping/tm-local';
 
-// What the enumeration asks of a database. A further kind is one more implementation of these; one that has jobs or business transactions only implements that part.
+// What the enumeration asks of a database. A further kind is one more implementation of these; a transaction manager that keeps its jobs elsewhere brings `Jobs` of its own, and takes the place of
+// the local one in `Process.start`.
 
 /** A kind of database that a world can be made of. */
 export interface DatabaseKind {
