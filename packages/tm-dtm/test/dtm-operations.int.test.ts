@@ -137,12 +137,22 @@ dtm.describe('a redrive on DTM', () => {
   });
 
   it('is made by one of those who make it at the same time', async () => {
-    const { jobs, start, ends, failIf, attempts } = await withLedger();
+    const line = await Line.to(serverUrl);
+    const { jobs, start, ends, failIf, attempts } = await withLedger({ line });
     failIf((n) => n === 1 && permanent('no'));
     const gid = await start();
     await ends(gid);
     failIf(() => undefined);
-    const answers = await Promise.allSettled(Array.from({ length: 8 }, () => jobs.redrive(gid)));
+    line.sent.length = 0;
+    const sent = (verb: string) => line.sent.filter((one) => one === verb).length;
+    const [prepare, submit] = [line.hold('prepare'), line.hold('submit')];
+    const redriving = Promise.allSettled(Array.from({ length: 8 }, () => jobs.redrive(gid)));
+    await until('all of them have seen that it failed', () => sent('prepare') === 8);
+    const looks = sent('query');
+    prepare();
+    await until('all of them have looked what they made', () => sent('query') === looks + 8);
+    submit();
+    const answers = await redriving;
     expect(answers.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
     for (const answer of answers) if (answer.status === 'rejected') expect(answer.reason).toMatchObject({ code: 'JOB_STATUS' });
     await expect(ends(gid)).resolves.toMatchObject({ status: 'succeeded' });

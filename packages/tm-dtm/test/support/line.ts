@@ -14,6 +14,7 @@ export class Line {
   readonly #once: { verb: string; fault: Fault }[] = [];
   readonly #always = new Map<string, Fault>();
   #late: (() => Promise<unknown>)[] = [];
+  readonly #held = new Map<string, Promise<void>>();
   #port = 0;
   /** What was sent, as `verb`, in order. */
   readonly sent: string[] = [];
@@ -48,6 +49,13 @@ export class Line {
     this.#always.set(verb, fault);
   }
 
+  /** Requests of this verb wait until what is returned is called. */
+  hold(verb: string): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#held.set(verb, promise);
+    return resolve;
+  }
+
   heal(): void {
     this.#always.clear();
   }
@@ -78,6 +86,7 @@ export class Line {
     const body = await textOf(request);
     this.sent.push(verb);
     const fault = this.#faultOf(verb);
+    await this.#held.get(verb);
     const forward = async () => {
       this.arrived.push(verb);
       const init = request.method === 'POST' ? { method: 'POST', body } : {};

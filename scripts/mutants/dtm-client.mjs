@@ -1,0 +1,128 @@
+// As in list.mjs: what is sent to a DTM server, and what its answers mean.
+
+const dtm = (name) => `packages/tm-dtm/src/${name}`;
+
+const STARTS = 'packages/tm-dtm/test/dtm-starts.int.test.ts';
+const TRANSACTIONS = 'packages/tm-dtm/test/dtm-transactions.int.test.ts';
+const OPERATIONS = 'packages/tm-dtm/test/dtm-operations.int.test.ts';
+
+export const DTM_CLIENT_MUTANTS = [
+  {
+    rule: 'A2 on DTM',
+    what: 'a prepare in doubt is sent again',
+    file: dtm('dtm-transaction-manager.ts'),
+    search: 'const answer = await this.#answer(job, await this.#deps.server.prepare(message));',
+    replace: 'const answer = await this.#prepareRepeatedly(job, message);',
+    test: TRANSACTIONS,
+    name: 'does not run when nobody heard whether it was prepared, and its prepare is not sent again',
+  },
+  {
+    rule: 'R4 on DTM',
+    what: 'a gid that somebody else may have prepared is not read back',
+    file: dtm('dtm-transaction-manager.ts'),
+    search: "if (answer === 'done' && job.drawn)",
+    replace: "if (answer === 'done')",
+    test: TRANSACTIONS,
+    name: 'are told apart: the second is in doubt while the first is open',
+  },
+  {
+    rule: 'A1 on DTM',
+    what: 'a message is aborted that may be of another start',
+    file: dtm('dtm-transaction-manager.ts'),
+    search: "if (!this.#isFresh(remembered) && (await this.#look(gid, instance)).is !== 'prepared') return false;",
+    replace: '',
+    test: TRANSACTIONS,
+    name: 'are told apart also when nobody heard what became of the prepare of the second',
+  },
+  {
+    rule: 'R4 on DTM',
+    what: 'a late submit does not look whose message it submits',
+    file: dtm('dtm-transaction-manager.ts'),
+    search: 'if (this.#isFresh(remembered)) return',
+    replace: 'if (remembered) return',
+    test: TRANSACTIONS,
+    name: 'are told apart also when the first one submits after the server has forgotten it',
+  },
+  {
+    rule: 'R7 on DTM',
+    what: 'a submit that was not heard is sent again without a look',
+    file: dtm('dtm-transaction-manager.ts'),
+    search:
+      "    const seen = await this.#look(gid, instance);\n    if (seen.is === 'prepared') return (await this.#deps.server.submit(seen.message)) === 'done';\n    return seen.is === 'submitted';",
+    replace: "    return (await this.#deps.server.submit(message)) === 'done';",
+    test: TRANSACTIONS,
+    name: 'runs once, and its caller succeeds, when the answer to its submit is lost',
+  },
+  {
+    rule: 'DTM: submit',
+    what: 'a submit has no steps in it',
+    file: dtm('http-dtm-server.ts'),
+    search: "return this.#write('submit', message,",
+    replace: "return this.#write('submit', message.query_prepared === '' ? message : { ...message, steps: [], payloads: [] },",
+    test: TRANSACTIONS,
+    name: 'is not run twice by a submit that comes to the server while its steps run',
+  },
+  {
+    rule: 'DTM: gids',
+    what: 'gids go to the server as they are',
+    file: dtm('wire-gid.ts'),
+    search: "return UUID.test(gid) ? gid : gidFrom('dtm', gid);",
+    replace: 'return gid;',
+    test: 'packages/tm-dtm/src/wire-gid.test.ts',
+    name: 'The gid of a message is that of its job where that is a UUID',
+  },
+  {
+    rule: 'DTM: times',
+    what: 'times go to the server in milliseconds',
+    file: dtm('seconds.ts'),
+    search: 'Math.ceil(ms / 1_000)',
+    replace: 'Math.ceil(ms)',
+    test: TRANSACTIONS,
+    name: 'runs by the query-back when its process dies between commit and submit',
+  },
+  {
+    rule: 'DTM: starts',
+    what: 'a start that was not heard is given up',
+    file: dtm('dtm-transaction-manager.ts'),
+    search: 'if (performance.now() + REPEAT_AFTER_MS > until)',
+    replace: 'if (until > 0)',
+    test: STARTS,
+    name: 'runs once when the answer to its prepare, or to its submit, is lost',
+  },
+  {
+    rule: 'DTM: redrive',
+    what: 'two redrives at the same time both submit',
+    file: dtm('operations.ts'),
+    search: 'if (question?.redrive !== token) return false;',
+    replace: '',
+    test: OPERATIONS,
+    name: 'a redrive on DTM is made by one of those who make it at the same time',
+  },
+  {
+    rule: 'DTM: redrive',
+    what: 'what somebody else wrote to the server is signed anew',
+    file: dtm('messages.ts'),
+    search: 'if (!this.#signatures.verifies({ wireGid: gid, branchId: branch_id, op, text: payload }, signature)) return undefined;',
+    replace: '',
+    test: 'packages/tm-dtm/src/messages.test.ts',
+    name: 'A message is not read when it was not signed by us',
+  },
+  {
+    rule: 'DTM: failed or rolled back',
+    what: 'a job whose transaction rolled back can be redriven',
+    file: dtm('job-reader.ts'),
+    search: '(await this.#committed(question))',
+    replace: 'true',
+    test: OPERATIONS,
+    name: 'is refused for a job that was rolled back',
+  },
+  {
+    rule: 'DTM: failed or rolled back',
+    what: 'a job whose first step failed is taken for rolled back',
+    file: dtm('job-reader.ts'),
+    search: '(await this.#committed(question))',
+    replace: 'false',
+    test: OPERATIONS,
+    name: 'is that it failed, not that it was rolled back',
+  },
+];
