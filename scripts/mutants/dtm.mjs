@@ -98,6 +98,15 @@ export const DTM_MUTANTS = [
     name: 'The callback of a step runs it once when it is delivered in parallel, and gives all of them its answer',
   },
   {
+    rule: 'DTM: lease',
+    what: 'an attempt whose step somebody else has is told as done',
+    file: dtm('step-run.ts'),
+    search: 'if (!written && !repeated && !mayBeNone) this.#lose();\n        return written;',
+    replace: 'return true;',
+    test: STEP,
+    name: 'The lease of a step that was lost unnoticed, until the end of the attempt, leaves its outcome to whoever has the step',
+  },
+  {
     rule: 'DTM: dead steps',
     what: 'DTM is told to go on after a dead step',
     file: dtm('step-run.ts'),

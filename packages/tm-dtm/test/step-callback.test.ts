@@ -320,6 +320,16 @@ describe('The lease of a step', () => {
     expect(ran.map(({ attempt }) => attempt)).toEqual([1, 2]);
   });
 
+  it('that was lost unnoticed, until the end of the attempt, leaves its outcome to whoever has the step', async () => {
+    const { step } = aStep();
+    const app = await anEndpoint({ steps: [step] });
+    const ledger = new ProcessLedger();
+    ledger.end = async () => false;
+    app.database.ledger = ledger;
+    expect(await app.step(aStepMessage())).toBe(425);
+    expect(app.told).toEqual(['step.started', 'job.lease-lost']);
+  });
+
   it('of a process that went silent runs out; its attempt counts, and after the last one the step is dead', async () => {
     const { step, ran } = aStep(() => {}, { retry: { maxAttempts: 1 } });
     const app = await anEndpoint({ steps: [step] });
