@@ -1,0 +1,4 @@
+import { mariadb } from './databases.js';
+import { describeFaults } from './describe-faults.js';
+
+describeFaults(await mariadb());
