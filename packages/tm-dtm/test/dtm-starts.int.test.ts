@@ -1,7 +1,7 @@
 import { afterEach, expect, it } from '@jest/globals';
 import { newGid, SteppingError, TransactionManager } from '@stepping/core';
 import { testService } from '@stepping/test-services';
-import { aDtmApp, note, stopDtmApps, until } from './support/dtm-app.js';
+import { aDtmApp, newDtmApp, note, stopDtmApps, until } from './support/dtm-app.js';
 import { cutLines, Line } from './support/line.js';
 
 const dtm = await testService('dtm');
@@ -180,5 +180,32 @@ dtm.describe('a gid that the user chose, on DTM', () => {
     const gid = `order-${newGid()}`;
     await other.stepping.createJob({ gid }).addStep(note, { n: 7 }).start();
     await expect(start(gid)).rejects.toMatchObject({ code: 'JOB_STATUS', message: expect.stringContaining('another app') });
+  });
+});
+
+dtm.describe('The secret of callbacks', () => {
+  it('can be replaced while jobs are under way', async () => {
+    const former = await aDtmApp({ serverUrl, dtm: { secret: 'old' }, before: (_, response) => Boolean(response.writeHead(503).end()) });
+    const { gid } = await former.stepping.createJob().addStep(note, { n: 1 }).start();
+    await former.stepping.stop();
+    // The server goes on calling the URL that it has.
+    const { callbackUrl } = former;
+    await former.stop();
+    const next = await newDtmApp({
+      serverUrl,
+      dtm: { secret: ['new', 'old'], callbackUrl, listen: { port: Number(new URL(callbackUrl).port) } },
+    });
+    await next.stepping.start();
+    await expect(next.stepping.jobs.wait(gid, { timeoutMs: 18_000 })).resolves.toMatchObject({ status: 'succeeded' });
+    expect(next.ran).toEqual([`${gid}:1`]);
+  });
+
+  it('may be missing where that was asked for', async () => {
+    const app = await aDtmApp({ serverUrl, dtm: { secret: undefined, insecure: true } });
+    const { gid } = await app.stepping
+      .createJob({ gid: `order-${newGid()}` })
+      .addStep(note, { n: 1 })
+      .start();
+    await expect(app.stepping.jobs.wait(gid, { timeoutMs: 15_000 })).resolves.toMatchObject({ status: 'succeeded' });
   });
 });

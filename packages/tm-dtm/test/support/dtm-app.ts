@@ -91,6 +91,7 @@ export async function newDtmApp(options: DtmAppOptions): Promise<DtmApp> {
     log,
     callbacks,
     async stop() {
+      if (!server.listening) return;
       await stepping.stop({ drainTimeoutMs: 500 });
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
