@@ -21,11 +21,10 @@ export function describeOperators({ describe, concurrently, scene, can }: Suite)
     concurrently('who does not want to wait any longer is told where the job is', async () => {
       const s = await scene();
       const job = s.job(({ attempt }) => {
-        if (attempt === 1) throw retryAfter(2_000);
+        if (attempt === 1) throw retryAfter(60_000);
       });
       await job.addStep(s.steps.first, { text: '' }).start();
       await rejectsWith(s.app.jobs.wait(job.gid, { timeoutMs: 200 }), 'WAIT_TIMEOUT');
-      await s.succeeded(job.gid);
     });
 
     concurrently('lists jobs by status, tenant and time, page by page', async () => {

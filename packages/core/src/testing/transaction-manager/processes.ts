@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { newGid } from '../../gid.js';
 import { unchecked } from '../../schema.js';
 import { declareStep } from '../../step.js';
 import { SteppingError } from '../../stepping-error.js';
@@ -30,6 +31,29 @@ export function describeProcesses({ describe, concurrently, openScene }: Suite):
       await s.openApp();
       await s.succeeded(gid);
       assert.deepEqual(s.attempts(gid), ['first 1', 'second 1']);
+    });
+
+    concurrently('that stops lets a transaction that is open commit; its job is run by another one, or before', async () => {
+      const s = await openScene();
+      const stopped = await s.openApp();
+      const [begun, gate] = [aGate(), aGate()];
+      const gid = newGid();
+      const placing = s.harness.inTransaction(stopped, { gid }, async ({ job, write }) => {
+        begun.open();
+        await gate.opened;
+        await write(gid);
+        job.addStep(s.steps.first, { text: '' }).addStep(s.steps.second, { text: '' });
+      });
+      await begun.opened;
+      const stopping = stopped.stop({ drainTimeoutMs: 20_000 });
+      gate.open();
+      await placing;
+      await stopping;
+
+      await s.openApp();
+      await s.succeeded(gid);
+      assert.deepEqual(s.attempts(gid), ['first 1', 'second 1']);
+      assert.deepEqual(await s.harness.written(), [gid]);
     });
 
     concurrently('that stops in the middle of a step does not count that attempt', async () => {

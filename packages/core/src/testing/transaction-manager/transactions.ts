@@ -185,6 +185,27 @@ export function describeTransactions({ describe, it, scene, can }: Suite): void 
       assert.deepEqual(s.attempts(gid), ['first 1']);
     });
 
+    it('is settled by hand where the database has no answer', async () => {
+      const s = await scene();
+      const { job, held, gid } = await aHeldJob(s);
+      await job.prepare();
+      // Where it is stored by the open transaction itself, nobody sees it yet.
+      if ((await s.statusOf(gid)) === 'prepared') {
+        await s.app.jobs.settle(gid, 'rolled-back', 'nobody will ever commit it');
+        assert.equal(await s.statusOf(gid), 'rolled-back');
+        assert.deepEqual(
+          s.told(gid).map(({ name }) => name),
+          ['job.rolled-back'],
+        );
+      } else {
+        await rejectsWith(s.app.jobs.settle(gid, 'rolled-back', 'nobody will ever commit it'), 'JOB_NOT_FOUND');
+      }
+      await held.transaction.rollback();
+      assert.equal(await job.submit(), 'rolled-back');
+      await held.end();
+      assert.deepEqual(s.attempts(gid), []);
+    });
+
     it('is one of several that commit together', async () => {
       const s = await scene();
       const held = await s.begin();
