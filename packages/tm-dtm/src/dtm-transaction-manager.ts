@@ -137,6 +137,7 @@ export class DtmTransactionManager implements TransactionManager {
     try {
       return await this.#deps.reader.read(gid);
     } catch (cause) {
+      if (SteppingError.is(cause, 'DB_UNKNOWN')) throw cause; // of a job that is over, so nothing was stored
       // As a plain error: this call has written nothing, but the prepare before it may have.
       const text = cause instanceof Error ? cause.message : String(cause);
       throw new Error(`Job ${gid} was sent to the DTM server, but what it has under that gid cannot be read: ${text}`, { cause });

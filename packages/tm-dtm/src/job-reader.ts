@@ -1,4 +1,4 @@
-import type { DbProviders, FoundJob, JobInfo, LedgerRecord, Logger } from '@stepping/core';
+import { type DbProviders, type FoundJob, type JobInfo, type LedgerRecord, type Logger, SteppingError } from '@stepping/core';
 import type { DtmBranch, DtmServer, DtmTransaction } from './dtm-server.js';
 import type { Messages } from './messages.js';
 import type { Question, StepMessage } from './step-message.js';
@@ -41,7 +41,7 @@ export class JobReader {
     this.#log = deps.log;
   }
 
-  /** Rejects when the server cannot be asked, and when a database alone could tell a failed job from a rolled-back one and does not answer. */
+  /** Rejects when the server cannot be asked, and when a database alone could tell a failed job from a rolled-back one and does not answer, or is not known here (`DB_UNKNOWN`). */
   async read(gid: string): Promise<ReadAnswer> {
     const first = await this.#message(gid, 0);
     if (typeof first === 'string') return first;
@@ -141,7 +141,13 @@ export class JobReader {
   /** DTM has one word for both: whether its transaction committed tells a failed job from one that was rolled back. */
   async #committed({ gid, instance, db }: Question): Promise<boolean> {
     if (db === undefined) return true;
-    return (await this.#databases.find(db)?.hasCommitted(gid, instance, db)) ?? false;
+    const database = this.#databases.find(db);
+    if (database) return database.hasCommitted(gid, instance, db);
+    throw new SteppingError(
+      'DB_UNKNOWN',
+      `Job ${gid} is over, but whether it failed or was rolled back only the database ${db.name} of ${db.provider} knows, which this process does not have. Ask a process that has it, or add it to use: […] of createStepping.`,
+      { gid, db },
+    );
   }
 }
 

@@ -109,6 +109,32 @@ dtm.describe('what an operator sees of a job on DTM', () => {
   });
 });
 
+dtm.describe('a job of a database that only another process has, on DTM', () => {
+  it('is not said to have failed, nor to be rolled back, where nobody here can know', async () => {
+    const db = memoryDb();
+    const app = await aDtmApp({ serverUrl, use: db });
+    const tenant = newGid();
+    const transaction = memoryTransaction(db);
+    const job = app.stepping.createJob({ transaction, tenant }).addStep(note, { n: 1 });
+    await job.prepare();
+    const operator = await aDtmApp({ serverUrl, dtm: { callbackUrl: app.callbackUrl } });
+    await expect(operator.stepping.jobs.find(job.gid)).resolves.toMatchObject({ status: 'prepared' });
+    await transaction.rollback();
+    await job.submit();
+    await expect(operator.stepping.jobs.find(job.gid)).rejects.toMatchObject({
+      code: 'DB_UNKNOWN',
+      message: expect.stringContaining('memory'),
+    });
+    await expect(operator.stepping.jobs.redrive(job.gid)).rejects.toMatchObject({ code: 'DB_UNKNOWN' });
+    const again = operator.stepping.createJob({ gid: job.gid }).addStep(note, { n: 1 }).start();
+    await expect(again).rejects.toMatchObject({ code: 'DB_UNKNOWN' });
+    // It hides no other one.
+    const { gid } = await operator.stepping.createJob({ tenant }).addStep(note, { n: 2 }).start();
+    await expect(operator.stepping.jobs.list({ tenant })).resolves.toMatchObject({ jobs: [{ gid }] });
+    expect(operator.log).toContainEqual(expect.objectContaining({ level: 'warn', fields: expect.objectContaining({ gid: job.gid }) }));
+  });
+});
+
 dtm.describe('a redrive on DTM', () => {
   it('goes on at the step that failed, with all its attempts, the same gid and the same idempotency keys', async () => {
     const { app, jobs, start, ends, failIf, attempts } = await withLedger();
@@ -268,7 +294,7 @@ dtm.describe('jobs.settle on DTM', () => {
       // A process that does not know the database.
       const operator = await aDtmApp({ serverUrl, dtm: { callbackUrl: app.callbackUrl } });
       await operator.stepping.jobs.settle(job.gid, verdict, 'the tenant has left');
-      await expect(operator.stepping.jobs.settle(job.gid, verdict, 'again')).rejects.toMatchObject({ code: 'JOB_STATUS' });
+      await expect(app.stepping.jobs.settle(job.gid, verdict, 'again')).rejects.toMatchObject({ code: 'JOB_STATUS' });
       expect(operator.log).toContainEqual(
         expect.objectContaining({ level: 'warn', fields: expect.objectContaining({ gid: job.gid, verdict }) }),
       );
