@@ -1,7 +1,7 @@
 import type { InDoubtAnswer } from '@stepping/core';
-import { answerOf, Places, type SweptBarriers, within } from '@stepping/core/db';
+import { answerOf, type Barriers as BarriersContract, Places, within } from '@stepping/core/db';
 import type { Connection, mongo } from 'mongoose';
-import { type Barrier, type BarrierCollection, barriersIn, keysOf, messageKey, migrateBarriers } from './barrier-collection.js';
+import { type Barrier, type BarrierCollection, barriersIn, keysOf, messageKey } from './barrier-collection.js';
 import { codeOf, isDuplicateKey } from './driver-error.js';
 
 /** How long an in-doubt question waits for a transaction that is open. Unit: ms. */
@@ -16,16 +16,12 @@ const QUESTIONS_AT_A_TIME = 2;
 const HALF_AN_HOUR_MS = 30 * 60_000;
 
 /** The barriers of one database, asked outside of any transaction. */
-export class Barriers implements SweptBarriers {
-  readonly connection: Connection;
+export class Barriers implements BarriersContract {
+  readonly #connection: Connection;
   readonly #questions = new Places(QUESTIONS_AT_A_TIME);
 
   constructor(connection: Connection) {
-    this.connection = connection;
-  }
-
-  migrate(): Promise<void> {
-    return migrateBarriers(this.connection);
+    this.#connection = connection;
   }
 
   /** See `DbProvider.resolveInDoubt`; rejects where that is `unknown`. */
@@ -102,7 +98,7 @@ export class Barriers implements SweptBarriers {
   }
 
   get #collection(): BarrierCollection {
-    return barriersIn(this.connection);
+    return barriersIn(this.#connection);
   }
 }
 

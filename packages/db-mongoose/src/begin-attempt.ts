@@ -10,29 +10,15 @@ export function beginAttempt({ generation, token, leaseMs, maxAttempts }: Bounde
   const own = { $literal: token };
   const isSame = { $eq: ['$token', own] };
   const isFormer = { $lt: ['$generation', generation] };
-  const mayFollow = {
-    $and: [
-      { $eq: ['$generation', generation] },
-      { $eq: ['$state', 'open'] },
-      IS_DUE,
-      { $not: [isSame] },
-      { $lt: ['$attempts', maxAttempts] },
-    ],
-  };
-  const isFree = { $or: [{ $eq: ['$held', 0] }, IS_DUE] };
+  const mayFollow = { $and: [{ $eq: ['$state', 'open'] }, IS_DUE, { $not: [isSame] }, { $lt: ['$attempts', maxAttempts] }] };
   const isNew = { $eq: [{ $type: '$state' }, 'missing'] };
   const mayBegin = {
     $or: [
-      isNew,
-      {
-        $and: [
-          { $ne: ['$state', 'done'] },
-          { $or: [{ $and: [{ $eq: ['$held', 1] }, isSame] }, { $and: [isFree, { $or: [isFormer, mayFollow] }] }] },
-        ],
-      },
+      { $and: [{ $eq: ['$generation', generation] }, { $or: [{ $and: [{ $eq: ['$held', 1] }, isSame] }, mayFollow] }] },
+      { $and: [isFormer, { $or: [{ $eq: ['$held', 0] }, IS_DUE] }] },
     ],
   };
-  const attempts = { $cond: [isNew, 1, { $cond: [isSame, '$attempts', { $cond: [isFormer, 1, { $add: ['$attempts', 1] }] }] }] };
+  const attempts = { $cond: [{ $or: [isNew, isFormer] }, 1, { $cond: [isSame, '$attempts', { $add: ['$attempts', 1] }] }] };
   const begun = {
     generation: { $literal: generation },
     state: 'open',
@@ -42,5 +28,11 @@ export function beginAttempt({ generation, token, leaseMs, maxAttempts }: Bounde
     due_at: { $add: ['$$NOW', leaseMs] },
     interval_ms: { $cond: [isFormer, null, { $ifNull: ['$interval_ms', null] }] },
   };
-  return [{ $replaceWith: { $cond: [mayBegin, { $mergeObjects: ['$$ROOT', begun] }, '$$ROOT'] } }];
+  return [
+    {
+      $replaceWith: {
+        $cond: [{ $or: [isNew, { $and: [{ $ne: ['$state', 'done'] }, mayBegin] }] }, { $mergeObjects: ['$$ROOT', begun] }, '$$ROOT'],
+      },
+    },
+  ];
 }

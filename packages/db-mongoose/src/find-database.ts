@@ -1,4 +1,5 @@
 import { type DbProviders, type DbRef, SteppingError } from '@stepping/core';
+import { registeredDatabases } from '@stepping/core/db';
 import type { Connection } from 'mongoose';
 import { isOpen } from './connected.js';
 import { type MongooseDbProvider, PROVIDER } from './mongoose-db-provider.js';
@@ -41,7 +42,7 @@ export async function findDatabase(providers: Pick<DbProviders, 'all'>, target: 
   if (provider === undefined) {
     throw new SteppingError(
       'DB_UNKNOWN',
-      `No database is called '${name}'. Add mongooseDb({ name: '${name}', connection }) to \`use\` of createStepping; ${listOf(known)}.`,
+      `No database is called '${name}'. Add mongooseDb({ name: '${name}', connection }) to \`use\` of createStepping; ${registeredDatabases(known)}.`,
       { name },
     );
   }
@@ -90,12 +91,7 @@ async function byConnection(
   }
   throw new SteppingError(
     'DB_UNKNOWN',
-    `This connection (to ${JSON.stringify(connection.name)}) is no registered database. Add mongooseDb({ connection }) with it to \`use\` of createStepping; ${listOf(known)}.`,
+    `This connection (to ${JSON.stringify(connection.name)}) is no registered database. Add mongooseDb({ connection }) with it to \`use\` of createStepping; ${registeredDatabases(known)}.`,
     cause === undefined ? {} : { cause },
   );
-}
-
-function listOf(known: readonly MongooseDbProvider[]): string {
-  if (known.length === 0) return 'none is registered';
-  return `registered ${known.length === 1 ? 'is' : 'are'} ${known.map(({ name, perTenant }) => `'${name}'${perTenant ? ' (per tenant: pass { db, tenant })' : ''}`).join(', ')}`;
 }

@@ -53,7 +53,7 @@ export class Ledger implements LedgerTable {
       attempts: { $subtract: ['$attempts', uncounted] },
       held: { $literal: 0 },
       due_at: { $add: ['$$NOW', dueInMs] },
-      ...(intervalMs === undefined ? {} : { interval_ms: { $literal: intervalMs } }),
+      ...(uncounted === 1 ? {} : { interval_ms: { $literal: intervalMs ?? null } }),
       ...errorField(error),
     });
   }
@@ -87,7 +87,7 @@ export class Ledger implements LedgerTable {
     );
     if (found === null) return undefined;
     // Only of one that waits is the time asked, by a second trip.
-    const isBegun = found.held === 1 && found.token === claim.token;
+    const isBegun = found.held === 1 && found.token === claim.token && found.generation === claim.generation;
     return isBegun || found.state !== 'open' ? rowOf(found, 0) : this.find(claim);
   }
 

@@ -1,8 +1,7 @@
 import { SteppingError } from '@stepping/core';
-import type { LedgerTable } from '@stepping/core/db';
+import type { BarrierDatabase, Barriers, LedgerTable } from '@stepping/core/db';
 import { type Dialect, dialectOf, isInMemory, runMigrations } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
-import type { Barriers } from './barriers.js';
 import { barrierMigrations } from './migrations.js';
 import { MysqlBarriers } from './mysql-barriers.js';
 import { MysqlLedger } from './mysql-ledger.js';
@@ -17,10 +16,7 @@ import { SqliteLedger } from './sqlite-ledger.js';
 import { barrierTableOf, ledgerTableOf } from './tables.js';
 
 /** What is ours in a database of the user's, over connections of our own. */
-export interface Database {
-  readonly barriers: Barriers;
-  readonly ledger: LedgerTable;
-  migrate(): Promise<void>;
+export interface Database extends BarrierDatabase {
   close(): Promise<void>;
 }
 

@@ -1,4 +1,5 @@
 import { type DbProviders, type DbRef, SteppingError } from '@stepping/core';
+import { registeredDatabases } from '@stepping/core/db';
 import { originOf } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
 import type { DatabaseTarget } from './held-transaction.js';
@@ -30,7 +31,7 @@ export async function findDatabase(
   if (provider === undefined) {
     throw new SteppingError(
       'DB_UNKNOWN',
-      `No database is called '${name}'. Add typeormDb({ name: '${name}', dataSource }) to \`use\` of createStepping; ${listOf(known)}.`,
+      `No database is called '${name}'. Add typeormDb({ name: '${name}', dataSource }) to \`use\` of createStepping; ${registeredDatabases(known)}.`,
       { name },
     );
   }
@@ -62,12 +63,7 @@ async function byDataSource(
   }
   throw new SteppingError(
     'DB_UNKNOWN',
-    `This DataSource is no registered database. Add typeormDb({ dataSource }) with this very DataSource object to \`use\` of createStepping; ${listOf(known)}.`,
+    `This DataSource is no registered database. Add typeormDb({ dataSource }) with this very DataSource object to \`use\` of createStepping; ${registeredDatabases(known)}.`,
     cause === undefined ? {} : { cause },
   );
-}
-
-function listOf(known: readonly TypeormDbProvider[]): string {
-  if (known.length === 0) return 'none is registered';
-  return `registered ${known.length === 1 ? 'is' : 'are'} ${known.map(({ name, perTenant }) => `'${name}'${perTenant ? ' (per tenant: pass { db, tenant })' : ''}`).join(', ')}`;
 }

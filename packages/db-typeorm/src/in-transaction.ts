@@ -1,4 +1,5 @@
-import { type AddArgs, type AnyStep, DbProviders, type JobBuilder, type Stepping, SteppingError, TransactionScope } from '@stepping/core';
+import { DbProviders, type JobBuilder, type Stepping, SteppingError, TransactionScope } from '@stepping/core';
+import { BodyJob } from '@stepping/core/db';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { type BusinessTransaction, withTransaction } from './business-transaction.js';
 import { findDatabase } from './find-database.js';
@@ -70,38 +71,4 @@ async function run<R>(
   if (job.stepCount === 0) await transaction.commit();
   else await job.start();
   return result;
-}
-
-/** The job as the body sees it: it can add steps, and nothing else, for as long as the body runs. */
-class BodyJob implements JobBuilder {
-  readonly #job: JobBuilder;
-  #ended = false;
-
-  constructor(job: JobBuilder) {
-    this.#job = job;
-  }
-
-  get gid(): string {
-    return this.#job.gid;
-  }
-
-  get stepCount(): number {
-    return this.#job.stepCount;
-  }
-
-  addStep<S extends AnyStep>(step: S, ...args: AddArgs<S>): this {
-    if (this.#ended) {
-      throw new SteppingError(
-        'JOB_ALREADY_STARTED',
-        `A step was added to job ${this.gid} after the body of its inTransaction had ended. Await everything that the body does.`,
-        { gid: this.gid },
-      );
-    }
-    this.#job.addStep(step, ...args);
-    return this;
-  }
-
-  end(): void {
-    this.#ended = true;
-  }
 }

@@ -1,6 +1,7 @@
 import { assertInMysqlTransaction, dialectOf, isUniqueViolation } from '@stepping/typeorm';
 import type { QueryRunner } from 'typeorm';
 import { explained } from './missing-table.js';
+import { BARRIER } from './tables.js';
 
 /**
  * Inserts a barrier in the user's open transaction, waiting while a rival that has the same key is undecided. False: the key is taken.
@@ -11,7 +12,7 @@ export async function insertKey(runner: QueryRunner, statement: string, values: 
   try {
     return await insert(runner, statement, values);
   } catch (error) {
-    throw explained(error, runner);
+    throw explained(error, runner.dataSource, BARRIER);
   }
 }
 

@@ -33,5 +33,5 @@ export function errorText(error: LedgerError | undefined): string | null {
 }
 
 export function entryValues({ state, uncounted, dueInMs, intervalMs, error }: LedgerEntry): readonly unknown[] {
-  return [state, uncounted, dueInMs, intervalMs ?? null, errorText(error)];
+  return [state, uncounted, dueInMs, uncounted, intervalMs ?? null, errorText(error)];
 }

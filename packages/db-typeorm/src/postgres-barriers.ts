@@ -1,7 +1,6 @@
 import { withPostgresConnection } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
-import { LOCK_TIMEOUT_MS } from './barriers.js';
-import { sendToPostgres } from './send.js';
+import { LOCK_TIMEOUT_MS, sendToPostgres } from './send.js';
 import { type Reason, ServerBarriers } from './server-barriers.js';
 import { insertBarrier } from './sql/insert-barrier.js';
 import { selectReason } from './sql/select-reason.js';

@@ -1,7 +1,8 @@
 import { withMysqlConnection, withPostgresConnection } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
-import { LOCK_TIMEOUT_MS } from './barriers.js';
 
+/** How long a statement waits for a lock; an in-doubt question, for a transaction that is open. Unit: ms. */
+export const LOCK_TIMEOUT_MS = 1_500;
 /** Well above the wait for a lock: only for a server that does not answer at all. Unit: ms. */
 export const QUERY_TIMEOUT_MS = 10_000;
 /** Whatever the server's defaults are, our connections commit each statement by itself and read what is committed. */

@@ -1,7 +1,6 @@
 import type { InDoubtAnswer } from '@stepping/core';
-import { answerOf, Places } from '@stepping/core/db';
+import { answerOf, type Barriers, Places } from '@stepping/core/db';
 import type { DataSource } from 'typeorm';
-import type { Barriers } from './barriers.js';
 import type { OwnConnections } from './own-connections.js';
 import type { Answer, Send } from './send.js';
 import { purgeBarriers } from './sql/purge-barriers.js';

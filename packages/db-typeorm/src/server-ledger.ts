@@ -2,6 +2,7 @@ import type { LedgerError, LedgerKey, LedgerRecord } from '@stepping/core';
 import type { BoundedClaim, HeldKey, LedgerEntry, LedgerRow, LedgerTable } from '@stepping/core/db';
 import type { DataSource } from 'typeorm';
 import { entryValues, errorText, recordOf, rowOf } from './ledger-rows.js';
+import { explained } from './missing-table.js';
 import type { OwnConnections } from './own-connections.js';
 import type { Answer, Send } from './send.js';
 import { buryStep } from './sql/bury-step.js';
@@ -10,7 +11,7 @@ import { extendAttempt } from './sql/extend-attempt.js';
 import { selectLedger } from './sql/select-ledger.js';
 import { selectLedgerRow } from './sql/select-ledger-row.js';
 import { sweepLedger } from './sql/sweep-ledger.js';
-import { ledgerTableOf, type Table } from './tables.js';
+import { LEDGER, ledgerTableOf, type Table } from './tables.js';
 
 /** The ledger of a database on a server, over a small pool of our own. */
 export abstract class ServerLedger implements LedgerTable {
@@ -23,9 +24,8 @@ export abstract class ServerLedger implements LedgerTable {
   protected abstract readonly send: Send;
   protected abstract beginOn(own: DataSource, table: Table, claim: BoundedClaim): Promise<LedgerRow | undefined>;
 
-  async begin(claim: BoundedClaim): Promise<LedgerRow | undefined> {
-    const own = await this.#own.get();
-    return this.beginOn(own, ledgerTableOf(own), claim);
+  begin(claim: BoundedClaim): Promise<LedgerRow | undefined> {
+    return this.#on((own, table) => this.beginOn(own, table, claim));
   }
 
   async find({ gid, instance, position }: LedgerKey): Promise<LedgerRow | undefined> {
@@ -58,8 +58,16 @@ export abstract class ServerLedger implements LedgerTable {
     return (await this.#run(statement, values)).affected === 1;
   }
 
-  async #run(statement: (table: Table) => string, values: readonly unknown[]): Promise<Answer> {
+  #run(statement: (table: Table) => string, values: readonly unknown[]): Promise<Answer> {
+    return this.#on((own, table) => this.send(own, statement(table), values));
+  }
+
+  async #on<R>(work: (own: DataSource, table: Table) => Promise<R>): Promise<R> {
     const own = await this.#own.get();
-    return this.send(own, statement(ledgerTableOf(own)), values);
+    try {
+      return await work(own, ledgerTableOf(own));
+    } catch (error) {
+      throw explained(error, own, LEDGER);
+    }
   }
 }

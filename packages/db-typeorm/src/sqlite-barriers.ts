@@ -1,6 +1,5 @@
 import type { InDoubtAnswer } from '@stepping/core';
-import { answerOf } from '@stepping/core/db';
-import type { Barriers } from './barriers.js';
+import { answerOf, type Barriers } from '@stepping/core/db';
 import { insertBarrier } from './sql/insert-barrier.js';
 import { purgeBarriers } from './sql/purge-barriers.js';
 import { selectReason } from './sql/select-reason.js';

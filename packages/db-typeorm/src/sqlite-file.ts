@@ -1,8 +1,8 @@
 import type { Turns } from '@stepping/core';
 import { fileTurns, type SqliteConnection, sqliteConnectionOf, untilNotBusy } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
-import { LOCK_TIMEOUT_MS } from './barriers.js';
 import { OwnConnections } from './own-connections.js';
+import { LOCK_TIMEOUT_MS } from './send.js';
 
 /** A SQLite file, over a connection of our own that takes its turn with all writers of this process. */
 export class SqliteFile {

@@ -81,5 +81,21 @@ for (const database of [sqlite, postgres, ...mysqls]) {
         expect(await dataSource.query('select gid from stepping_barrier')).toEqual([{ gid: 'never-begun' }]);
       },
     );
+
+    it('are asked for by who counts an attempt in the database of a tenant that was never migrated', async () => {
+      const dataSource = await open();
+      const provider = new TypeormDbProvider({ name: 'tenants', resolve: () => dataSource });
+      providers.push(provider);
+      await provider.start();
+      const key = { gid: 'gid', instance: 'i', position: 0, token: 'one' };
+      const ref = provider.refOf('acme');
+      const refused = { code: 'STORE_REFUSED', message: expect.stringContaining('stepping.migrate({ tenant })') };
+      const claim = { ...key, generation: 0, maxAttempts: undefined, leaseMs: 10_000 };
+      await expect(provider.ledger.begin(claim, ref)).rejects.toMatchObject(refused);
+      await expect(provider.ledger.end(key, { end: 'done' }, ref)).rejects.toMatchObject(refused);
+      await expect(provider.ledger.read('gid', 'i', ref)).rejects.toMatchObject(refused);
+      await provider.migrate({ tenant: 'acme' });
+      expect(await provider.ledger.begin(claim, ref)).toMatchObject({ answer: 'begun', attempt: 1 });
+    });
   });
 }

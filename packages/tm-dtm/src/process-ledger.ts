@@ -34,8 +34,8 @@ export class ProcessLedger implements StepLedger {
     const { gid, instance, position, generation, token, maxAttempts = Number.POSITIVE_INFINITY, leaseMs } = claim;
     const now = performance.now();
     const found = this.#find(claim);
-    if (found?.state === 'done') return { answer: 'done' };
     if (found && found.generation > generation) return { answer: 'dead' };
+    if (found?.state === 'done') return { answer: 'done' };
     // A redrive begins anew.
     const row = found?.generation === generation ? found : undefined;
     if (row?.state === 'dead') return row.buriedBy === token ? { answer: 'dead', buried: true } : { answer: 'dead' };

@@ -1,11 +1,13 @@
 export { answerOf } from './answer-of.js';
+export type { BarrierDatabase, BarrierDbOptions, Barriers } from './barrier-db-provider.js';
+export { BarrierDbProvider } from './barrier-db-provider.js';
+export { BodyJob } from './body-job.js';
 export type { DbPluginOptions, DrivenDbProvider } from './db-plugin.js';
-export { DEFAULT_RETENTION_MS, dbPlugin } from './db-plugin.js';
+export { dbPlugin } from './db-plugin.js';
 export type { Effect, OnceOptions, OnceResult } from './effect.js';
 export { assertNewHere, assertStillOurs, effectOf, forgetHere, hereAs, rememberHere, secondHere } from './effect.js';
-export { ledgerOver } from './ledger-over.js';
 export type { BoundedClaim, HeldKey, LedgerEntry, LedgerRow, LedgerTable } from './ledger-table.js';
 export { Places } from './places.js';
+export { registeredDatabases } from './registered-databases.js';
 export type { SweepOptions, SweptBarriers } from './sweep.js';
-export { sweepBarriers, sweepLedger } from './sweep.js';
 export { within } from './within.js';

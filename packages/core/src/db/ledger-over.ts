@@ -10,6 +10,8 @@ const TIMEOUT_MS = 5_000;
 const LOOKS = 5;
 /** Stands for "without a bound", and fits every database. */
 const UNBOUNDED = 2_147_483_647;
+/** Longest name or message of an error that is kept. Unit: UTF-16 units. */
+const MAX_ERROR_LENGTH = 100_000;
 
 /** The ledger of a db provider, over the statements of its databases. */
 export function ledgerOver(retentionMs: number, tableOf: (ref: DbRef) => Promise<LedgerTable>): StepLedger {
@@ -47,12 +49,14 @@ async function begin(table: LedgerTable, claim: BoundedClaim): Promise<LedgerAns
 /** Undefined: its attempts are used up, and nobody has said so yet. */
 function answerOf(claim: BoundedClaim, row: LedgerRow): LedgerAnswer | undefined {
   if (row.generation > claim.generation) return { answer: 'dead' };
-  if (row.held && row.token === claim.token) return { answer: 'begun', attempt: row.attempts, intervalMs: row.intervalMs };
+  const isOwn = row.generation === claim.generation && row.token === claim.token;
+  if (isOwn && row.held) return { answer: 'begun', attempt: row.attempts, intervalMs: row.intervalMs };
   if (row.state === 'dead' && row.token === burierOf(claim)) return BURIED;
   if (row.state !== 'open') return { answer: row.state };
   if (row.dueInMs > 0) return { answer: 'wait', inMs: Math.ceil(row.dueInMs) };
   const isUsedUp = row.generation === claim.generation && row.attempts >= claim.maxAttempts;
-  return isUsedUp ? undefined : { answer: 'wait', inMs: 0 };
+  // One whose attempt has ended comes too late; another one will be told.
+  return isUsedUp && !isOwn ? undefined : { answer: 'wait', inMs: 0 };
 }
 
 const BURIED: LedgerAnswer = { answer: 'dead', buried: true };
@@ -76,14 +80,18 @@ const ENTRIES: { readonly [E in LedgerEnd['end']]: (end: Extract<LedgerEnd, { en
     uncounted: 0,
     dueInMs: Math.ceil(delayMs),
     intervalMs: intervalMs && Math.ceil(intervalMs),
-    error,
+    error: cut(error),
   }),
-  dead: ({ error }) => ({ state: 'dead', uncounted: 0, dueInMs: 0, intervalMs: undefined, error }),
+  dead: ({ error }) => ({ state: 'dead', uncounted: 0, dueInMs: 0, intervalMs: undefined, error: cut(error) }),
   'hand-back': () => ({ state: 'open', uncounted: 1, dueInMs: 0, intervalMs: undefined, error: undefined }),
 };
 
 function entryOf<E extends LedgerEnd['end']>(end: Extract<LedgerEnd, { end: E }>): LedgerEntry {
   return ENTRIES[end.end as E](end);
+}
+
+function cut({ name, message }: LedgerError): LedgerError {
+  return { name: name.slice(0, MAX_ERROR_LENGTH), message: message.slice(0, MAX_ERROR_LENGTH) };
 }
 
 function isRepeat(row: LedgerRow | undefined, token: string, entry: LedgerEntry): boolean {

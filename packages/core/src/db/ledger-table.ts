@@ -18,10 +18,9 @@ export interface LedgerRow {
 /** What is written when an attempt ends. */
 export interface LedgerEntry {
   readonly state: LedgerRecord['state'];
-  /** Taken off the attempts that count: 0 or 1. */
-  readonly uncounted: number;
+  /** 1: handed back. It is taken off the attempts that count, and the interval stays. */
+  readonly uncounted: 0 | 1;
   readonly dueInMs: number;
-  /** Undefined: as it was. */
   readonly intervalMs: number | undefined;
   /** Undefined: as it was. */
   readonly error: LedgerError | undefined;
@@ -38,9 +37,9 @@ export type BoundedClaim = LedgerClaim & { readonly maxAttempts: number };
  */
 export interface LedgerTable {
   /**
-   * Counts and begins an attempt, if it may: there is no row; or it is neither done nor held by anybody who is still in time, and either of a former generation, or open, due, below `maxAttempts` and
-   * last written by another token. Or it is this very attempt, begun and not ended: then only its hold is renewed. Of a former generation nothing but the last error stays. Answers the row as it is then;
-   * undefined if there is none any more.
+   * Counts and begins an attempt, if it may: there is no row; or one that is not done and either of this generation, open, due, below `maxAttempts` and last written by another token; or of a former
+   * generation, and held by nobody who is still in time: of that nothing but the last error stays. Where it is this very attempt, begun and not ended, its hold is renewed and nothing counted. Answers the
+   * row as it is then; undefined if there is none any more.
    */
   begin(claim: BoundedClaim): Promise<LedgerRow | undefined>;
   find(key: LedgerKey): Promise<LedgerRow | undefined>;

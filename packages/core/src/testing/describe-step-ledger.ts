@@ -136,8 +136,17 @@ export function describeStepLedger({ describe, harness, ...runner }: Parts): voi
       assert.deepEqual(await step.begin('two'), begun(2, 20_000));
       await step.end('two', { end: 'hand-back' });
       assert.deepEqual(await step.begin('three'), begun(2, 20_000));
-      await step.end('three', { end: 'done' });
+      await step.end('three', { end: 'retry', delayMs: 0, intervalMs: undefined, error: FAILED });
+      assert.deepEqual(await step.begin('four'), begun(3));
+      await step.end('four', { end: 'done' });
       assert.deepEqual((await step.known()).lastError, FAILED);
+    });
+
+    it('takes an error of any size, and keeps its begin at least', async (step) => {
+      await step.begin('one');
+      assert.equal(await step.end('one', { end: 'dead', error: { name: 'Error', message: `why: ${'x'.repeat(5_000_000)}` } }), true);
+      const { message = '' } = (await step.known()).lastError ?? {};
+      assert.ok(message.startsWith('why: xxx'));
     });
 
     it('does not count an attempt that is handed back, which anybody may take at once', async (step) => {
@@ -156,15 +165,15 @@ export function describeStepLedger({ describe, harness, ...runner }: Parts): voi
     ] satisfies LedgerEnd[]) {
       it(`takes the end '${end.end}' from its holder alone, and again when its answer was lost`, async (step) => {
         await step.begin('one');
-        const before = await step.read();
+        const before = await step.readTimeless();
         assert.equal(await step.end('two', end), false);
-        assert.deepEqual(await step.read(), before);
+        assert.deepEqual(await step.readTimeless(), before);
         assert.equal(await step.end('one', end), true);
-        const after = await step.read();
+        const after = await step.readTimeless();
         assert.equal(await step.end('one', end), true);
-        assert.deepEqual(await step.read(), after);
+        assert.deepEqual(await step.readTimeless(), after);
         assert.equal(await step.end('two', end), false);
-        assert.deepEqual(await step.read(), after);
+        assert.deepEqual(await step.readTimeless(), after);
       });
     }
 
@@ -231,7 +240,7 @@ export function describeStepLedger({ describe, harness, ...runner }: Parts): voi
       assert.deepEqual(await step.begin('two', { generation: 1 }), { answer: 'dead' });
       assert.deepEqual(await step.begin('three', { generation: 2 }), begun(1));
       await step.end('three', { end: 'done' });
-      assert.notEqual((await step.begin('two', { generation: 1 })).answer, 'begun');
+      assert.deepEqual(await step.begin('two', { generation: 1 }), { answer: 'dead' });
     });
 
     it('lets a new generation wait for whoever holds the step in the former one, and for nothing else', async (step) => {
@@ -328,6 +337,11 @@ class StepUnderTest {
   async read(): Promise<readonly LedgerRecord[]> {
     // A driver's array may be of another realm than the runner's.
     return [...(await this.ledger.read(this.key.gid, this.key.instance, this.harness.ref))];
+  }
+
+  /** A ledger may tell a time by two clocks. */
+  async readTimeless(): Promise<unknown> {
+    return (await this.read()).map(({ dueAt, ...record }) => ({ ...record, hasTime: dueAt !== undefined }));
   }
 
   async known(): Promise<LedgerRecord> {

@@ -7,7 +7,7 @@ import { mayBegin } from './may-begin.js';
 export function beginAttemptAgain({ dialect, name }: Table): string {
   return `
     update ${name} set
-      attempts = case when token = ? then attempts when generation < ? then 1 else attempts + 1 end,
+      attempts = case when generation < ? then 1 when token = ? then attempts else attempts + 1 end,
       interval_ms = case when generation = ? then interval_ms end,
       generation = ?, state = 'open', token = ?, held = 1, due_at = ${inMs(dialect, '?')}
     where gid = ? and instance = ? and step = ? and ${mayBegin('', now(dialect), '?', '?', '?')}`;
@@ -15,6 +15,6 @@ export function beginAttemptAgain({ dialect, name }: Table): string {
 
 /** Its values. */
 export function valuesOfAgain({ gid, instance, position, generation, token, leaseMs, maxAttempts }: BoundedClaim): readonly unknown[] {
-  const set = [token, generation, generation, generation, token, leaseMs];
-  return [...set, gid, instance, position, token, generation, generation, token, maxAttempts];
+  const set = [generation, token, generation, generation, token, leaseMs];
+  return [...set, gid, instance, position, generation, token, token, maxAttempts, generation];
 }

@@ -17,7 +17,7 @@ export function beginAttempt({ dialect, name }: Table): string {
     insert into ${name} as l (gid, instance, step, generation, state, attempts, token, held, due_at)
     select ${gid}, ${instance}, ${step}, ${generation}, 'open', 1, ${token}, 1, ${inMs(dialect, lease)}${from}
     on conflict (gid, instance, step) do update set
-      attempts = case when l.token = excluded.token then l.attempts when l.generation < excluded.generation then 1 else l.attempts + 1 end,
+      attempts = case when l.generation < excluded.generation then 1 when l.token = excluded.token then l.attempts else l.attempts + 1 end,
       interval_ms = case when l.generation = excluded.generation then l.interval_ms end,
       generation = excluded.generation, state = 'open', token = excluded.token, held = 1, due_at = excluded.due_at
     where ${mayBegin('l.', now(dialect), 'excluded.generation', 'excluded.token', max)}

@@ -1,5 +1,5 @@
 import type { Dialect } from '@stepping/typeorm';
-import { LOCK_TIMEOUT_MS } from '../barriers.js';
+import { LOCK_TIMEOUT_MS } from '../send.js';
 
 /**
  * The `from` of a write that is a transaction by itself: bounds its wait for locks on rows, in the one trip. Evaluated before the first row is touched, and over with the statement, so a pooler in between
