@@ -1,39 +1,9 @@
-import type { CreateJob, TransactionStore } from '@stepping/tm-local';
-import { Store } from '@stepping/tm-local';
+import type { TransactionStore } from '@stepping/tm-local';
+import { storeOf } from '../../tm-local/test/support/a-store.js';
 import { type TypeormStoreOptions, typeormStore } from '../src/index.js';
 
-/** The store that the plugin provides, as the container would get it. */
+export { aClaim, aJob } from '../../tm-local/test/support/a-store.js';
+
 export function openStore(options: TypeormStoreOptions): TransactionStore {
-  let store: TransactionStore | undefined;
-  typeormStore(options).register?.({
-    provide(token, factory) {
-      if ((token as unknown) === Store) store = factory({ resolve: () => fail() }) as TransactionStore;
-    },
-  });
-  return store ?? fail();
-}
-
-function fail(): never {
-  throw new Error('The plugin registers no store, or asks for something of the container');
-}
-
-/** A job that is due now, unless told otherwise. */
-export function aJob(job: Partial<CreateJob> & { gid: string }): CreateJob {
-  return {
-    instance: `instance-of-${job.gid}`,
-    status: 'submitted',
-    queue: 'default',
-    tenant: undefined,
-    db: undefined,
-    steps: '{"v":1,"steps":[{"n":"first"},{"n":"second"}]}',
-    lease: 1,
-    held: false,
-    dueInMs: 0,
-    ...job,
-  };
-}
-
-/** A claim of everything that is due in the default queue. */
-export function aClaim(claim: Partial<{ queue: string; limit: number; leaseMs: number }> = {}) {
-  return { queue: 'default', limit: 1_000, leaseMs: 10_000, ...claim };
+  return storeOf(typeormStore(options));
 }
