@@ -148,6 +148,23 @@ postgres.describe('typeormStore on PostgreSQL', () => {
     await runner.release();
   });
 
+  it('prepares its insert once on a connection of the user, and for every table of jobs apart', async () => {
+    const others = openStore({ dataSource, tablePrefix: 'others_' });
+    await others.start();
+    const runner = dataSource.createQueryRunner();
+    const native = { kind: 'typeorm', handle: runner };
+    for (const gid of ['a', 'b']) {
+      await runner.startTransaction();
+      for (const jobs of [store, others]) {
+        expect(await jobs.enlist?.(native)?.create(aJob({ gid }))).toEqual({ outcome: 'stored', lease: 1 });
+      }
+      await runner.commitTransaction();
+    }
+    expect(await runner.query('select count(*)::int as prepared from pg_prepared_statements')).toEqual([{ prepared: 2 }]);
+    await runner.release();
+    await others.stop();
+  });
+
   it('answers "locked" when the transaction of the user has a lock timeout of its own', async () => {
     const [holder, waiter] = [dataSource.createQueryRunner(), dataSource.createQueryRunner()];
     await holder.startTransaction();

@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { closeConnection, type QuotedName, quoteName } from '@stepping/typeorm';
 import type { DataSource, QueryRunner } from 'typeorm';
 import type { PostgresClient } from './postgres-lane.js';
+import { tableHash } from './table-hash.js';
 
 /** Between two hints; a hint inside the committing transaction would make all commits of the database wait for one another. Unit: ms. */
 const MIN_INTERVAL_MS = 5;
@@ -26,7 +26,7 @@ export class DueHints {
   /** Channels are of the whole database, so its name stands for the table. */
   constructor(dataSource: DataSource, table: QuotedName) {
     this.#dataSource = dataSource;
-    this.#channel = quoteName('postgres', `stepping_due_${createHash('sha256').update(table).digest('hex').slice(0, 16)}`);
+    this.#channel = quoteName('postgres', `stepping_due_${tableHash(table)}`);
   }
 
   onDue(listener: () => void): () => void {

@@ -1,8 +1,9 @@
 import type { CreateAnswer, CreateJob, EnlistedStore } from '@stepping/tm-local';
 import { answerByRow } from '@stepping/tm-local';
 import { isLockTimeout } from '@stepping/typeorm';
-import type { QueryRunner } from 'typeorm';
+import { QueryFailedError, type QueryRunner } from 'typeorm';
 import { statusOf } from '../status.js';
+import type { PostgresClient, PostgresStatement } from './postgres-lane.js';
 import { enlistedValues } from './postgres-rows.js';
 import type { PostgresStatements } from './postgres-statements.js';
 
@@ -15,7 +16,7 @@ export function enlistedPostgresStore(queryRunner: QueryRunner, { enlisted: sql 
 
   const create = async (job: CreateJob): Promise<CreateAnswer> => {
     for (let round = 0; round < MAX_ROUNDS; round++) {
-      const [inserted] = await query(sql.insertJob, enlistedValues(job));
+      const inserted = await runPrepared(queryRunner, sql.insertJob, enlistedValues(job));
       if (inserted !== undefined) return { outcome: 'stored', lease: job.lease };
 
       const [row] = await query(sql.findOwner, [[job.gid]]);
@@ -36,4 +37,20 @@ export function enlistedPostgresStore(queryRunner: QueryRunner, { enlisted: sql 
         throw error;
       }),
   };
+}
+
+/**
+ * On the driver's client, which TypeORM does not let prepare: parsing and planning the insert takes the server as long as all the rest of a small transaction. The user's connections lead
+ * where the store's do, so what they pass through keeps prepared statements. Logged and refused as TypeORM would. Answers the first row.
+ */
+async function runPrepared(queryRunner: QueryRunner, { name, text }: PostgresStatement, values: unknown[]): Promise<unknown> {
+  const client: PostgresClient = await queryRunner.connect();
+  const { logger } = queryRunner.dataSource;
+  logger.logQuery(text, values, queryRunner);
+  try {
+    return (await client.query({ name, text, values })).rows[0];
+  } catch (error) {
+    logger.logQueryError(error as Error, text, values, queryRunner);
+    throw new QueryFailedError(text, values, error as Error);
+  }
 }

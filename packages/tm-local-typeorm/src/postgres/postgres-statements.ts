@@ -13,6 +13,7 @@ import { selectNextDue } from '../sql/postgres/select-next-due.js';
 import { countByStatus, selectOldest } from '../sql/postgres/select-stats.js';
 import { startPurge } from '../sql/postgres/start-purge.js';
 import type { PostgresStatement } from './postgres-lane.js';
+import { tableHash } from './table-hash.js';
 
 /** Every statement of the store on PostgreSQL, for one table. */
 export function postgresStatements(table: QuotedName) {
@@ -38,8 +39,12 @@ export function postgresStatements(table: QuotedName) {
       startPurge: startPurge(table),
       deletePurged: deletePurged(table),
     }),
-    // On the user's connection, where no prepared statement of ours is left behind.
-    enlisted: { insertJob: insertJobEnlisted(table), findOwner: findOwners(table), reviveJob: reviveJobEnlisted(table) },
+    // On the user's connections. What is not seldom is prepared there, by a name that tells stores with other tables apart.
+    enlisted: {
+      insertJob: { name: `stepping_insert_${tableHash(table)}`, text: insertJobEnlisted(table) },
+      findOwner: findOwners(table),
+      reviveJob: reviveJobEnlisted(table),
+    },
   } as const;
 }
 
