@@ -2,6 +2,7 @@ import type { ClaimedJob } from '@stepping/tm-local';
 import type { mongo } from 'mongoose';
 import { isRefusal } from './driver-error.js';
 import { type ClaimedDocument, claimedJob, DUE_INDEX, type JobCollection, type JobDocument } from './job-document.js';
+import { FROM_MAJORITY } from './own-client.js';
 import type { ServerClock } from './server-clock.js';
 import { writeToken } from './write-token.js';
 
@@ -69,8 +70,10 @@ export class Claims {
     if (won !== undefined)
       this.#window = won < gids.length * CONTENDED_BELOW ? Math.min(MAX_WINDOW, this.#window * 2) : Math.max(1, this.#window / 2);
     if (won === 0) return [];
+    // Of a majority: a claim that was not acknowledged may be undone by a fail-over, and whoever claims the job then would be given the very same lease.
     const jobs = await this.#jobs
       .aggregate<ClaimedDocument & { now: Date }>([{ $match: { _id: { $in: gids }, 'claimed.by': token } }, { $set: { now: '$$NOW' } }], {
+        ...FROM_MAJORITY,
         batchSize: gids.length + 1,
       })
       .toArray();

@@ -113,7 +113,7 @@ export class MongoStore implements TransactionStore {
     const statements = saves.map((save) => saveStatement(save, this.#tokenOf(save)));
     const { matchedCount } = await orRefused(jobs.bulkWrite(statements, { ordered: false }));
     if (matchedCount === saves.length) return gidsOf(saves);
-    const rows = await byGids(jobs, saves, { saved: 1 });
+    const rows = await byGids(jobs, saves, { projection: { saved: 1 }, ...FROM_MAJORITY });
     const written = new Map(rows.map(({ _id, saved }) => [_id, saved]));
     return gidsOf(saves.filter((save) => written.get(save.gid)?.includes(this.#tokenOf(save))));
   }
@@ -127,7 +127,7 @@ export class MongoStore implements TransactionStore {
       const { matchedCount } = await orRefused(jobs.bulkWrite(statements, { ordered: false }));
       if (matchedCount === leases.length) return gidsOf(leases);
       // A lease never comes back: what still has it had it when it was extended.
-      const held = new Map((await byGids(jobs, leases, { lease: 1 })).map(({ _id, lease }) => [_id, lease]));
+      const held = new Map((await byGids(jobs, leases, { projection: { lease: 1 } })).map(({ _id, lease }) => [_id, lease]));
       return gidsOf(leases.filter(({ gid, lease }) => held.get(gid) === lease));
     });
   }
@@ -145,7 +145,8 @@ export class MongoStore implements TransactionStore {
     const { jobs } = this.#opened;
     const statements = changes.map((change) => changeStatement(change, this.#tokenOf(change)));
     await orRefused(jobs.bulkWrite(statements, { ordered: false }));
-    const rows = new Map((await byGids(jobs, changes, { status: 1, instance: 1, changed: 1 })).map((row) => [row._id, row]));
+    const options = { projection: { status: 1, instance: 1, changed: 1 }, ...FROM_MAJORITY };
+    const rows = new Map((await byGids(jobs, changes, options)).map((row) => [row._id, row]));
     return changes.map((change): ChangeAnswer => {
       const row = rows.get(change.gid);
       if (row === undefined) return { changed: false, found: undefined };
@@ -252,10 +253,10 @@ function isOpen({ from, instance }: Change, answer: ChangeAnswer | undefined): b
   return found !== undefined && from.includes(found.status) && (instance === undefined || instance === found.instance);
 }
 
-function byGids(jobs: JobCollection, writes: readonly { readonly gid: string }[], projection: mongo.Document) {
+function byGids(jobs: JobCollection, writes: readonly { readonly gid: string }[], options: mongo.FindOptions) {
   const gids = writes.map(({ gid }) => gid);
   return jobs
-    .find({ _id: { $in: gids } }, { projection })
+    .find({ _id: { $in: gids } }, options)
     .batchSize(gids.length + 1)
     .toArray();
 }

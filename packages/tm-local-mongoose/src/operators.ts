@@ -119,7 +119,8 @@ export async function startPurge(
 
 async function gidsOf(jobs: JobCollection, token: string, among: readonly JobDocument[]): Promise<ReadonlySet<string>> {
   const gids = among.map(({ _id }) => _id);
-  const rows = await jobs.find({ _id: { $in: gids }, purged_by: token }, { projection: { _id: 1 }, batchSize: gids.length + 1 }).toArray();
+  const options = { projection: { _id: 1 }, batchSize: gids.length + 1, ...FROM_MAJORITY };
+  const rows = await jobs.find({ _id: { $in: gids }, purged_by: token }, options).toArray();
   return new Set(rows.map(({ _id }) => _id));
 }
 

@@ -8,7 +8,8 @@ import { openWire } from '../../db-mongoose/test/support/cut-commit.js';
 import { type TcpProxy, tcpProxy } from '../../tm-local-typeorm/test/tcp-proxy.js';
 import { Claims, dueHeads, nextDue } from '../src/claims.js';
 import { DUE_INDEX, type JobCollection, type JobDocument } from '../src/job-document.js';
-import { OWN_OPTIONS } from '../src/own-client.js';
+import { OWN_OPTIONS, ownClient } from '../src/own-client.js';
+import { collectionsOf } from '../src/schema.js';
 import { ServerClock } from '../src/server-clock.js';
 import { aClaim, aJob, aSave, openStore } from './a-store.js';
 
@@ -222,6 +223,28 @@ mongodb.describe('mongooseStore', () => {
       assert.deepEqual(await store.extend([claimed], 10_000), new Set());
       assert.deepEqual(await store.save([aSave(claimed, { step: 1 })]), new Set());
       assert.equal((await store.find('a'))?.status, 'cancelled');
+    });
+
+    it('holds what a majority knows that it has claimed, and nothing that a fail-over might undo', async () => {
+      const client = ownClient(connection);
+      const reads: mongo.Document[] = [];
+      client.on('commandStarted', ({ command }) => 'aggregate' in command && reads.push(command));
+      (client as unknown as { monitorCommands: boolean }).monitorCommands = true;
+      const claims = new Claims({
+        jobs: collectionsOf(await client.connect(), connection.name, 'stepping_').jobs,
+        clock: new ServerClock(),
+      });
+      await store.create([aJob({ gid: 'a' })]);
+      await failing(
+        { failCommands: ['update'], writeConcernError: { code: 64, errmsg: 'waiting for replication timed out' } },
+        async () => {
+          const [claimed] = await claims.claimDue(aClaim());
+          assert.equal(claimed?.lease, 2); // the majority of one node has it
+        },
+      );
+      // By the token. Whoever claims after the fail-over raises the lease that was there before: to the same number.
+      assert.equal(reads.at(-1)?.readConcern?.level, 'majority');
+      await client.close();
     });
 
     it('takes a prepared job for prepared, although it was submitted before it could read it', async () => {
