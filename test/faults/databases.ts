@@ -10,6 +10,8 @@ import type { Kind, Place } from './place.js';
 export interface FaultDatabase {
   readonly name: string;
   readonly kind: Kind;
+  /** How much of the work that tests of many jobs do is for this one: 1, or less where the server is slow. */
+  readonly share: number;
   describe(title: string, body: () => void): void;
   /** A new, empty one. */
   create(label: string): Promise<Place>;
@@ -28,6 +30,7 @@ export const newFile = (label: string) => join(folder, `${++files}-${label}`);
 export const sqlite = async (): Promise<FaultDatabase> => ({
   name: 'SQLite',
   kind: 'sqlite',
+  share: 1,
   describe,
   create: async (label) => ({ kind: 'sqlite', url: newFile(`${label}.sqlite`) }),
 });
@@ -40,6 +43,7 @@ export async function mongodb(): Promise<FaultDatabase> {
   const database = await onServer('MongoDB', 'mongodb');
   return {
     ...database,
+    share: 0.2, // what stands in for it does a tenth of what the others do
     create: (label) => database.own.create(label),
     async noticesLostClients({ url }) {
       const client = new mongoose.mongo.MongoClient(url);
@@ -56,6 +60,7 @@ async function onServer(name: string, kind: Exclude<Kind, 'sqlite'>) {
   return {
     name,
     kind,
+    share: 1,
     describe: (title, body) => shared.describe(title, body),
     create: createOn(shared),
     own: { create: createOn(own), restart: () => own.restart() },
