@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import type { Contestant, Payload, Producer, WorkerOptions } from '../contestant.js';
 import { INSERT_ORDER } from '../orders.js';
+import { coalescedPostgres } from './coalesced-postgres.js';
 import { GroupWriter } from './group-writer.js';
 import { type PlainJob, type PlainWrites, runPlainLoop } from './plain-loop.js';
 
@@ -129,14 +130,6 @@ const kept: Start = (database, onStep) =>
     await send(SAVE, [ids, done, batch.map(([job, stepsDone]) => (stepsDone === job.steps.length ? 2 : 1))]);
   });
 
-/** A row for every step, and finished jobs deleted: the coalesced ceiling. */
-const coalesced: Start = (database, onStep) =>
-  looped(database, onStep, (send) => async (batch) => {
-    await send(INSERT_STEPS, [batch.map(([job]) => job.id), batch.map(([, stepsDone]) => stepsDone)]);
-    const ended = batch.filter(([job, stepsDone]) => stepsDone === job.steps.length);
-    if (ended.length > 0) await send(DELETE, [ended.map(([job]) => job.id)]);
-  });
-
 type Save = (batch: readonly (readonly [PlainJob, number])[]) => Promise<void>;
 type SendOn = (statement: { name: string; text: string }, values: unknown[]) => Promise<void>;
 
@@ -244,7 +237,7 @@ export const contestants = {
   grouped: plainPostgres({}),
   cte: plainPostgres({ place: oneStatement }),
   kept: plainPostgres({ start: kept }),
-  coalesced: plainPostgres({ start: coalesced }),
+  coalesced: coalescedPostgres,
   batched: plainPostgres({ start: batched(100, 2) }),
   stepcommit: plainPostgres({ start: stepCommit }),
   claimed: plainPostgres({ start: claimed }),

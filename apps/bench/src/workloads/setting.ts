@@ -5,7 +5,7 @@ import type { WorkloadName } from '../measured.js';
 import type { Task } from '../protocol.js';
 
 /** Longest time for making tables and filling in a backlog. Unit: ms. */
-const PREPARE_TIMEOUT_MS = 600_000;
+const PREPARE_TIMEOUT_MS = 1_800_000;
 /** Longest time for a process to come up. Unit: ms. */
 const OPEN_TIMEOUT_MS = 60_000;
 
