@@ -9,6 +9,7 @@ import {
   SteppingError,
   type TransactionManager,
 } from '@stepping/core';
+import { verdictByRow } from './answers.js';
 import type { Clock } from './clock.js';
 import { firstLease } from './first-lease.js';
 import { GroupCommit, WriteGivenUp } from './group-commit.js';
@@ -216,21 +217,26 @@ export class LocalTransactionManager implements TransactionManager {
       },
       hasCommitted: async (gid, instance) => {
         const found = await this.#store.find(gid);
-        return found?.instance === instance && found.status !== 'rolled-back';
+        return found !== undefined && verdictByRow(instance, found) === 'committed';
       },
     };
   }
 
   /** Creates a row, alone if its gid is locked by somebody's transaction; locked to the end means in doubt. */
   async #create(row: CreateJob, repeatForMs: number): Promise<CreateAnswer> {
-    const { answer } = await this.#creates.add(row, repeatForMs);
+    const { answer, repeated } = await this.#creates.add(row, repeatForMs);
     if (answer.outcome !== 'locked') return answer;
+    let alone: CreateAnswer;
     try {
-      return await this.#store.createAlone(row, LOCKED_WAIT_MS);
+      alone = await this.#store.createAlone(row, LOCKED_WAIT_MS);
     } catch (error) {
-      if (error instanceof WriteRefused) throw error;
-      throw new WriteGivenUp(!SteppingError.is(error, 'STORE_UNAVAILABLE'), error);
+      if (error instanceof WriteRefused && !repeated) throw error;
+      throw new WriteGivenUp(repeated || !SteppingError.is(error, 'STORE_UNAVAILABLE'), error);
     }
+    // The transaction that holds the gid may be that of my own first write, which nobody heard of: it may still commit.
+    if (alone.outcome === 'locked' && repeated)
+      throw new WriteGivenUp(true, new Error('Its gid stayed locked after a write without an answer'));
+    return alone;
   }
 
   #row(job: NewJob): Pick<CreateJob, 'gid' | 'instance' | 'tenant' | 'db' | 'steps' | 'lease'> {

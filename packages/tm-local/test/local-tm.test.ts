@@ -254,7 +254,7 @@ describe('start() on a store that fails', () => {
   }
 
   type Instead = {
-    [M in 'create' | 'createAlone']?: (
+    [M in 'create' | 'createAlone' | 'find' | 'resolve']?: (
       store: TransactionStore,
       ...args: Parameters<TransactionStore[M]>
     ) => ReturnType<TransactionStore[M]>;
@@ -263,7 +263,7 @@ describe('start() on a store that fails', () => {
   /** An app on a store some of whose calls are done otherwise. */
   async function onStore(instead: Instead) {
     const step = defineStep({ name: 'a', run() {} });
-    const db = memoryDb();
+    const db = memoryDb({ name: 'orders' });
     const inner = memoryStore();
     const store: StorePlugin = {
       ...inner,
@@ -284,10 +284,14 @@ describe('start() on a store that fails', () => {
             }),
         }),
     };
-    const stepping = createStepping({ steps: [step], tm: localTm({ store }), use: [db] });
+    const jobs: SteppingPlugin = {
+      name: 'the database of the jobs',
+      start: (r) => void r.resolve(DbProviders).add(new MemoryDbProvider(inner.database)),
+    };
+    const stepping = createStepping({ steps: [step], tm: localTm({ store }), use: [db, jobs] });
     apps.push(stepping);
     await stepping.start();
-    return { start: (gid?: string) => stepping.createJob({ gid }).addStep(step).start(), stepping, step, db };
+    return { start: (gid?: string) => stepping.createJob({ gid }).addStep(step).start(), stepping, step, db, jobs: inner };
   }
 
   it.each(['before', 'after'] as const)('repeats a start whose answer was lost %s it was done, and stores it once', async (when) => {
@@ -314,6 +318,34 @@ describe('start() on a store that fails', () => {
     });
     await expect(start('g')).rejects.toMatchObject({ code: 'START_OUTCOME_UNKNOWN', cause: lost });
     expect(await stepping.jobs.stats()).toMatchObject({ submitted: 1 });
+  });
+
+  it('does not say that nothing was stored where the transaction that holds the gid may be its own first try', async () => {
+    let calls = 0;
+    const { start } = await onStore({
+      create: async (_, jobs) => {
+        if (++calls === 1) throw new Error('no answer to the commit');
+        return jobs.map(() => ({ outcome: 'locked' as const }));
+      },
+      createAlone: async () => ({ outcome: 'locked' }),
+    });
+    await expect(start('g')).rejects.toMatchObject({ code: 'START_OUTCOME_UNKNOWN' });
+    expect(calls).toBe(2);
+  });
+
+  it('does not take a job for committed that is being purged: it may have been rolled back before', async () => {
+    const { stepping, step, jobs } = await onStore({
+      find: async (store, gid) => {
+        const found = await store.find(gid);
+        return found && { ...found, status: 'purging' };
+      },
+      resolve: async () => 'unknown',
+    });
+    const transaction = memoryTransaction(jobs);
+    const job = stepping.createJob({ gid: 'g', transaction }).addStep(step);
+    await job.prepare();
+    await transaction.commit();
+    await expect(job.submit()).rejects.toMatchObject({ code: 'COMMIT_OUTCOME_UNKNOWN' });
   });
 
   it('leaves no doubt about a prepare that was not heard: its barrier is out again, so nothing of the job will run', async () => {
