@@ -1,8 +1,10 @@
+import { jest } from '@jest/globals';
 import { anApp, close, errorOf, stopApps } from '../test/support/an-app.js';
 import { MemoryTm } from '../test/support/memory-tm.js';
 import { Events, type JobFilter, type Jobs, step } from './index.js';
 
 afterEach(stopApps);
+afterEach(() => jest.useRealTimers()); // the last one is called first
 
 /** A TM whose operations note how they were called. */
 function operator() {
