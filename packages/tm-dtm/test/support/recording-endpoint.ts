@@ -13,8 +13,10 @@ export interface Received {
   readonly body: string;
 }
 
-/** A status, or more. `afterMs`: so long after the request. */
-export type Answer = number | { readonly status: number; readonly body?: string; readonly afterMs?: number };
+/** A status, or more. `afterMs`: so long after the request; `after`: not before this. */
+export type Answer =
+  | number
+  | { readonly status: number; readonly body?: string; readonly afterMs?: number; readonly after?: Promise<unknown> };
 
 /** Writes down what DTM sends and answers as it was told. */
 export class RecordingEndpoint {
@@ -39,6 +41,7 @@ export class RecordingEndpoint {
       const answers = this.#answers.get(pathname) ?? [200];
       const next = (answers.length > 1 ? answers.shift() : answers[0]) as Answer;
       const answer = typeof next === 'number' ? { status: next } : next;
+      await answer.after;
       setTimeout(() => response.writeHead(answer.status).end(answer.body), answer.afterMs ?? 0);
     });
   }
