@@ -40,7 +40,6 @@ export class StepsRegistry implements Steps {
     });
   }
 
-  /** Whether a step of this name, or with this alias, is listed. */
   has(name: string): boolean {
     return this.#byName.has(name);
   }

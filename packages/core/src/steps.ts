@@ -45,6 +45,8 @@ export interface Steps {
    * Answers at once unless the schema is asynchronous.
    */
   open(step: { readonly name: string; readonly args: unknown }): RunnableStep | Promise<RunnableStep>;
+  /** Whether a step of this name, or with this alias, is implemented here. */
+  has(name: string): boolean;
   /** The queues of the steps implemented here, each once. */
   queues(): readonly string[];
   /** The names of the steps implemented here whose attempts are bounded (`retry.maxAttempts`). */

@@ -12,6 +12,7 @@ import {
 } from '@stepping/core';
 import type { CallbackEndpoint } from './callback-endpoint.js';
 import type { DtmAnswer, DtmMessage, DtmServer } from './dtm-server.js';
+import { stopwatch } from './elapsed.js';
 import type { JobReader, ReadAnswer } from './job-reader.js';
 import { ledgerOf } from './ledger-of-job.js';
 import type { Messages } from './messages.js';
@@ -23,6 +24,7 @@ import { wireGid } from './wire-gid.js';
 const START_REPEAT_MS = 10_000;
 /** Between two of them. Unit: ms. */
 const REPEAT_AFTER_MS = 500;
+
 interface DtmTransactionManagerDeps {
   readonly server: DtmServer;
   readonly messages: Messages;
@@ -56,10 +58,10 @@ export class DtmTransactionManager implements TransactionManager {
 
   async start(job: NewJob): Promise<StartAnswer> {
     const message = this.#messageOf(job);
-    const sentAt = performance.now();
+    const sinceSent = stopwatch();
     const answer = await this.#prepareRepeatedly(job, message);
     if (answer.outcome !== 'stored' || answer.status !== 'prepared') return answer;
-    this.#remembered.add(job.gid, job.instance, message, sentAt);
+    this.#remembered.add(job.gid, job.instance, message, sinceSent);
     try {
       await this.submit(job.gid, job.instance);
     } catch (error) {
@@ -71,10 +73,10 @@ export class DtmTransactionManager implements TransactionManager {
 
   async prepare(job: NewJob): Promise<StartAnswer> {
     const message = this.#messageOf(job);
-    const sentAt = performance.now();
+    const sinceSent = stopwatch();
     // Sent once: a prepare in doubt is never sent again (A2).
     const answer = await this.#answer(job, await this.#deps.server.prepare(message));
-    if (answer.outcome === 'stored') this.#remembered.add(job.gid, job.instance, message, sentAt);
+    if (answer.outcome === 'stored') this.#remembered.add(job.gid, job.instance, message, sinceSent);
     return answer;
   }
 
@@ -99,7 +101,7 @@ export class DtmTransactionManager implements TransactionManager {
 
   #messageOf(job: NewJob): DtmMessage {
     const { messages, databases, steps } = this.#deps;
-    return messages.ofJob(job, ledgerOf(job, databases, steps.bounded()));
+    return messages.ofJob(job, ledgerOf(job, databases, steps.bounded()), (step) => steps.has(step));
   }
 
   /** The same message again is no second one: the server keeps the first. */
@@ -127,7 +129,9 @@ export class DtmTransactionManager implements TransactionManager {
     const { info, current } = found;
     const isMine = info.instance === instance;
     if (current.generation === 0 && current.transaction.status === 'prepared') {
-      return isMine ? { outcome: 'stored', status: 'prepared' } : { outcome: 'in-doubt' };
+      if (isMine) return { outcome: 'stored', status: 'prepared' };
+      // One without a transaction is submitted in any case.
+      return info.status === 'prepared' ? { outcome: 'in-doubt' } : { outcome: 'duplicate', status: info.status as JobStatus };
     }
     if (info.status === 'rolled-back') throw deadGid(gid);
     return { outcome: isMine ? 'stored' : 'duplicate', status: info.status as JobStatus };

@@ -1,5 +1,6 @@
-import { type DbProviders, type FoundJob, type JobInfo, type LedgerRecord, type Logger, SteppingError } from '@stepping/core';
+import { type DbProviders, type DbRef, type FoundJob, type JobInfo, type LedgerRecord, type Logger, SteppingError } from '@stepping/core';
 import type { DtmBranch, DtmServer, DtmTransaction } from './dtm-server.js';
+import { ownLedger } from './ledger-of-job.js';
 import type { Messages } from './messages.js';
 import type { Question, StepMessage } from './step-message.js';
 import { wireGid } from './wire-gid.js';
@@ -103,15 +104,22 @@ export class JobReader {
     return { info, first, current, left };
   }
 
-  async #ledger({ question, steps }: StoredMessage): Promise<readonly LedgerRecord[]> {
-    const ref = steps[0]?.ledger;
-    const ledger = ref && this.#databases.find(ref)?.ledger;
-    if (!ref || !ledger) return [];
+  /** By position. Of steps that another service runs only that one knows more than the server. */
+  async #ledger({ question: { gid, instance, tenant }, steps }: StoredMessage): Promise<readonly LedgerRecord[]> {
+    const refs = steps.flatMap(({ ledger = ownLedger(this.#databases, tenant) }) => ledger ?? []);
+    const databases = new Map(refs.map((ref) => [`${ref.provider}/${ref.name}`, ref]));
+    const read = await Promise.all([...databases.values()].map((ref) => this.#records(gid, instance, ref)));
+    return read.flat().sort((a, b) => a.position - b.position);
+  }
+
+  async #records(gid: string, instance: string, ref: DbRef): Promise<readonly LedgerRecord[]> {
+    const ledger = this.#databases.find(ref)?.ledger;
+    if (!ledger) return [];
     try {
-      return await ledger.read(question.gid, question.instance, ref);
+      return await ledger.read(gid, instance, ref);
     } catch (error) {
       // What the server says is right all the same.
-      this.#log.warn('The attempts of a job cannot be read from its database', { gid: question.gid, db: ref, error });
+      this.#log.warn('The attempts of a job cannot be read from its database', { gid, db: ref, error });
       return [];
     }
   }

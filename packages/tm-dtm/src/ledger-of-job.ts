@@ -1,21 +1,26 @@
 import { type DbProvider, type DbProviders, type DbRef, type NewJob, SteppingError } from '@stepping/core';
 
 /**
- * The database that remembers what became of a job's steps: its own, or the first that can. One database rather than one per tenant, which serves only jobs of a tenant. Undefined: none, so
- * attempts are counted by nobody.
+ * The database that remembers what became of a job's steps: that of its transaction, or {@link ownLedger}. Undefined: none, so attempts are counted by nobody.
  *
  * @throws {@link SteppingError} `CONFIG_INVALID` if a step of it has bounded attempts then.
  */
 export function ledgerOf(job: NewJob, databases: DbProviders, bounded: readonly string[]): DbRef | undefined {
   const { db, tenant, gid } = job;
   if (db && databases.find(db)?.ledger) return db;
-  const able = databases.all().filter((database) => database.ledger && (tenant !== undefined || !database.perTenant));
-  const chosen = able.find((database) => !database.perTenant) ?? able[0];
-  if (chosen) return refOf(chosen, tenant);
+  const own = ownLedger(databases, tenant);
+  if (own) return own;
   const step = job.steps.find(({ name }) => bounded.includes(name));
   if (step)
     throw noLedger(`Step ${step.name} of job ${gid}`, tenant === undefined ? 'a database that is not one per tenant' : 'a database');
   return undefined;
+}
+
+/** The first database of this process that can keep a ledger. One database rather than one per tenant, which serves only jobs of a tenant. */
+export function ownLedger(databases: DbProviders, tenant: string | undefined): DbRef | undefined {
+  const able = databases.all().filter((database) => database.ledger && (tenant !== undefined || !database.perTenant));
+  const chosen = able.find((database) => !database.perTenant) ?? able[0];
+  return chosen && refOf(chosen, tenant);
 }
 
 /** @throws {@link SteppingError} `CONFIG_INVALID` if steps of this process have bounded attempts and no database can count them. */

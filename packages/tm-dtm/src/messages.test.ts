@@ -44,6 +44,24 @@ describe('A message', () => {
     expect(messages.ofStored(transaction, branches)).toEqual(message);
   });
 
+  it('leaves it to another service which database remembers what became of its steps', () => {
+    const messages = messagesWith('one');
+    const { gid, payloads } = messages.ofJob(job, { provider: 'typeorm', name: 'shop' }, (step) => step === 'pack');
+    expect(gid).toBe(wireGid('order-1'));
+    expect(payloads.map((payload) => JSON.parse(payload).ledger?.name)).toEqual(['shop', undefined]);
+  });
+
+  it('has no more steps than DTM keeps in order', () => {
+    const long = (steps: number) => ({
+      ...job,
+      steps: Array.from({ length: steps }, () => ({ name: 'pack', queue: 'default', args: undefined })),
+    });
+    expect(messagesWith('one').ofJob(long(999), undefined).steps).toHaveLength(999);
+    expect(() => messagesWith('one').ofJob(long(1_000), undefined)).toThrow(
+      expect.objectContaining({ code: 'JOB_TOO_LARGE', message: expect.stringContaining('999') }),
+    );
+  });
+
   it('has no secret in it, and no headers, which DTM would copy to every host', () => {
     const message = messagesWith('a very secret word').ofJob(job, undefined);
     expect(JSON.stringify(message)).not.toContain('secret');

@@ -1,10 +1,13 @@
-import type { DbRef, NewJob } from '@stepping/core';
+import { type DbRef, type NewJob, SteppingError } from '@stepping/core';
 import type { CallbackUrls } from './callback-urls.js';
 import type { DtmBranch, DtmMessage, DtmTransaction } from './dtm-server.js';
 import { readQuestion, readStepMessage } from './read-message.js';
 import type { Signatures } from './signatures.js';
 import type { Question, StepMessage } from './step-message.js';
 import { wireGid } from './wire-gid.js';
+
+/** DTM's boltdb finds steps by a number of three digits: with more of them it would go on in another order after the first pass. */
+const MAX_STEPS = 999;
 
 /** What is the same in every message of an app. Times as DTM takes them. Unit: s. */
 export interface MessageOptions {
@@ -26,10 +29,14 @@ export class Messages {
     this.#options = options;
   }
 
-  /** @throws {@link SteppingError} `JOB_TOO_LARGE` if its names make a URL that DTM cannot store. */
-  ofJob(job: NewJob, ledger: DbRef | undefined): DtmMessage {
+  /**
+   * `isHere`: whether a step is implemented in this process. The databases of others are not known here, so they choose one for their steps themselves.
+   *
+   * @throws {@link SteppingError} `JOB_TOO_LARGE` if its names make a URL that DTM cannot store, or it has more steps than DTM keeps in order.
+   */
+  ofJob(job: NewJob, ledger: DbRef | undefined, isHere: (step: string) => boolean = () => true): DtmMessage {
     const { gid, instance, tenant, db, steps } = job;
-    const shared = { ...(tenant === undefined ? {} : { tenant }), ...(ledger === undefined ? {} : { ledger }) };
+    if (steps.length > MAX_STEPS) throw tooManySteps(gid, steps.length);
     const stepMessages = steps.map(
       ({ name, queue, args }, position): StepMessage => ({
         v: 1,
@@ -41,7 +48,8 @@ export class Messages {
         step: name,
         queue,
         ...(args === undefined ? {} : { args }),
-        ...shared,
+        ...(tenant === undefined ? {} : { tenant }),
+        ...(ledger === undefined || !isHere(name) ? {} : { ledger }),
       }),
     );
     const question: Question = {
@@ -125,6 +133,14 @@ export class Messages {
       ...this.#options,
     };
   }
+}
+
+function tooManySteps(gid: string, steps: number): SteppingError<'JOB_TOO_LARGE'> {
+  return new SteppingError(
+    'JOB_TOO_LARGE',
+    `Job ${gid} has ${steps} steps, and DTM keeps at most ${MAX_STEPS} in their order. Chain jobs by ctx.createJob in a step.`,
+    { gid, steps },
+  );
 }
 
 /** As DTM numbers them. */

@@ -4,7 +4,7 @@ import type { DtmMessage } from './dtm-server.js';
 export interface RememberedMessage {
   readonly message: DtmMessage;
   readonly instance: string;
-  /** Of the process. Unit: ms. */
+  /** How long ago its prepare was sent. Unit: ms. */
   readonly ageMs: number;
 }
 
@@ -15,7 +15,7 @@ interface Entry {
   readonly message: DtmMessage;
   readonly instance: string;
   readonly chars: number;
-  readonly since: number;
+  readonly since: () => number;
 }
 
 /** Messages between prepare and submit, so that most submits need not ask for what they submit. */
@@ -23,11 +23,11 @@ export class RememberedMessages {
   readonly #entries = new Map<string, Entry>();
   #chars = 0;
 
-  /** `sentAt`: when its prepare was sent, by `performance.now()`. */
-  add(gid: string, instance: string, message: DtmMessage, sentAt: number): void {
+  /** `since`: how long ago its prepare was sent. */
+  add(gid: string, instance: string, message: DtmMessage, since: () => number): void {
     this.#forget(gid);
     const chars = message.payloads.reduce((sum, payload) => sum + payload.length, 0);
-    this.#entries.set(gid, { message, instance, chars, since: sentAt });
+    this.#entries.set(gid, { message, instance, chars, since });
     this.#chars += chars;
     for (const oldest of this.#entries.keys()) {
       if (this.#chars <= MAX_CHARS) break;
@@ -40,7 +40,7 @@ export class RememberedMessages {
     const entry = this.#entries.get(gid);
     if (entry?.instance !== instance) return undefined;
     this.#forget(gid);
-    return { message: entry.message, instance, ageMs: performance.now() - entry.since };
+    return { message: entry.message, instance, ageMs: entry.since() };
   }
 
   #forget(gid: string): void {

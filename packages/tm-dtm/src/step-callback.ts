@@ -1,5 +1,6 @@
 import type { DbProviders, DbRef, EventEmitter, Logger, StepLedger, Steps } from '@stepping/core';
 import { LATER } from './answer.js';
+import { ownLedger } from './ledger-of-job.js';
 import type { MessageStopper } from './message-stopper.js';
 import { ProcessLedger } from './process-ledger.js';
 import type { StepMessage } from './step-message.js';
@@ -43,7 +44,7 @@ export class StepCallbacks {
 
   /** `since`: how long ago the callback came. */
   answer(message: StepMessage, wireGid: string, since: () => number): Promise<number> {
-    const key = JSON.stringify([message.gid, message.instance, message.position]);
+    const key = JSON.stringify([message.gid, message.instance, message.position, message.generation]);
     const running = this.#runs.get(key);
     if (running) return running.answer;
     if (this.#quiescing) return Promise.resolve(LATER);
@@ -70,7 +71,8 @@ export class StepCallbacks {
   }
 
   /** Undefined: the database that keeps it is not known here. */
-  #ledgerOf({ ledger: ref }: StepMessage): JobLedger | undefined {
+  #ledgerOf({ ledger: named, tenant }: StepMessage): JobLedger | undefined {
+    const ref = named ?? ownLedger(this.#deps.databases, tenant);
     if (!ref) return { ledger: this.#inProcess, ref: NO_DATABASE };
     const ledger = this.#deps.databases.find(ref)?.ledger;
     return ledger && { ledger, ref };

@@ -17,7 +17,7 @@ export interface StepMessage {
   /** JSON text; left out: none. */
   readonly args?: string;
   readonly tenant?: string;
-  /** The database that keeps the ledger of this job; left out: none does. */
+  /** The database that keeps the ledger of this step; left out: whoever runs it has one of its own, or none. */
   readonly ledger?: DbRef;
 }
 

@@ -197,7 +197,7 @@ class World {
     };
     const database = { ledger: this.#ledgerOf(process) } as never;
     process.steps = new StepCallbacks({
-      steps: { open: () => this.#runnable(process), queues: () => [], bounded: () => [] },
+      steps: { open: () => this.#runnable(process), has: () => true, queues: () => [], bounded: () => [] },
       databases: { find: () => database, all: () => [database], add() {} },
       events,
       log: silentLogger,

@@ -89,6 +89,27 @@ describe('The callback of a step', () => {
     expect(there.ran).toHaveLength(0);
   });
 
+  it('of a former message of the job is told nothing of a run of the redriven one, nor the other way round', async () => {
+    const { opened, open } = aGate();
+    const { step, ran } = aStep(() => opened);
+    const app = await anEndpoint({ steps: [step] });
+    const redriven = app.step(aStepMessage({ generation: 1 }));
+    await until(() => ran.length === 1);
+    expect(await app.step(aStepMessage())).toBe(500);
+    open();
+    expect(await redriven).toBe(200);
+    expect(ran).toHaveLength(1);
+  });
+
+  it('of a job of another service, which knows no database of this one, is counted in the first one here', async () => {
+    const { step } = aStep((_, runs) => {
+      if (runs === 1) throw new Error('not yet');
+    });
+    const app = await anEndpoint({ steps: [step] });
+    await app.stepping.handle(toRequest(stepCallback(aStepMessage())));
+    expect(await app.database.ledger?.read('order-1', 'an-instance', LEDGER_REF)).toMatchObject([{ attempts: 1, state: 'open' }]);
+  });
+
   it('of a step that takes longer than DTM waits is answered 425 in time; the step runs on, and is not begun again', async () => {
     const gate = aGate();
     const { step, ran } = aStep(() => gate.opened);

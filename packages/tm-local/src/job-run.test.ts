@@ -50,6 +50,7 @@ function setup(steps: Record<string, TestStep>) {
       holds: async ({ gid, lease }) => (await store.find(gid))?.lease === lease,
       steps: {
         queues: () => ['default'],
+        has: () => true,
         bounded: () => [],
         open: async ({ name }): Promise<RunnableStep> => {
           const step = steps[name];

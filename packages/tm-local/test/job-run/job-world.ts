@@ -378,6 +378,7 @@ export class JobWorld {
       holds: async ({ gid, lease }) => this.row(gid)?.lease === lease,
       steps: {
         queues: () => ['default'],
+        has: () => true,
         bounded: () => [],
         open: async ({ name }) => {
           if (worker.outdated) throw new SteppingError('STEP_NOT_RUNNABLE', `no ${name}`);
