@@ -12,7 +12,7 @@ const WAIT_RESULT_TIMEOUT_MS = 60_000;
 const MAX_CONNECTIONS = 128;
 /** Idle connections are closed before a proxy in between may do it, in the very moment that one is used. Unit: ms. */
 const IDLE_CONNECTION_MS = 4_000;
-/** A `/query` carries a whole job, a page of `/all` none. Unit: bytes. */
+/** A `/query` carries a whole job; so does, for each of its messages, a page of `/all` where they are in boltdb or Redis. Unit: bytes. */
 const MAX_ANSWER_BYTES = 64 * 1_024 * 1_024;
 /** What is shown of a text that somebody else wrote. Unit: characters. */
 const EXCERPT_CHARS = 300;

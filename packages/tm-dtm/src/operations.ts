@@ -9,7 +9,7 @@ import {
   newGid,
   SteppingError,
 } from '@stepping/core';
-import type { DtmServer, DtmStatus, DtmTransaction } from './dtm-server.js';
+import type { DtmMessage, DtmServer, DtmStatus, DtmTransaction } from './dtm-server.js';
 import type { JobReader, ReadJob } from './job-reader.js';
 import type { Messages } from './messages.js';
 import type { Question } from './step-message.js';
@@ -18,6 +18,8 @@ import { wireGid } from './wire-gid.js';
 /** Default and largest page of `list`. */
 const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 1_000;
+/** Of a page of all that failed: where the server keeps its messages in boltdb or Redis, a page has their payloads in it. */
+const REDRIVE_PAGE = 100;
 /** Of a page, at the same time. */
 const READS = 8;
 /** By how much the clock of the server may be ahead of or behind ours, and nothing be missing in a list. Unit: ms. */
@@ -64,7 +66,7 @@ export class DtmOperations implements Pick<Jobs, 'list' | 'redrive' | 'redriveAl
     let redriven = 0;
     let position: string | undefined;
     do {
-      const page = await this.#page({ ...filter, status: 'failed' }, MAX_LIMIT, position);
+      const page = await this.#page({ ...filter, status: 'failed' }, REDRIVE_PAGE, position);
       for (const job of page.jobs) if (await this.#redrive(job)) redriven++;
       position = page.nextPosition;
     } while (position !== undefined);
@@ -99,7 +101,9 @@ export class DtmOperations implements Pick<Jobs, 'list' | 'redrive' | 'redriveAl
     if (answer !== 'unknown' && (answer === 'committed') !== (verdict === 'submitted')) throw contradicted(gid, verdict, answer);
     const { transaction, branches } = current;
     const changed =
-      verdict === 'submitted' ? await server.submit(messages.ofStored(transaction, branches)) : await server.abort(transaction.gid);
+      verdict === 'submitted'
+        ? await server.submit(unawaited(messages.ofStored(transaction, branches)))
+        : await server.abort(transaction.gid);
     if (changed === 'refused') throw wrongStatus('settle', gid, (await this.#read(gid)).info.status);
     log.warn('a prepared job was settled by hand', { gid, verdict, reason, database: answer });
     events.emit(verdict === 'submitted' ? 'job.submitted' : 'job.rolled-back', { gid, tenant });
@@ -118,6 +122,7 @@ export class DtmOperations implements Pick<Jobs, 'list' | 'redrive' | 'redriveAl
   ): Promise<{ jobs: readonly ReadJob[]; nextPosition: string | undefined }> {
     const wanted = statusesOf(filter);
     const asked = new Set(wanted.flatMap((status) => STORED_AS[status]));
+    if (asked.size === 0) return { jobs: [], nextPosition: undefined };
     const [onlyOne, ...others] = asked;
     const { transactions, nextPosition } = await this.#deps.server.all({
       limit,
@@ -182,12 +187,17 @@ export class DtmOperations implements Pick<Jobs, 'list' | 'redrive' | 'redriveAl
     if (question?.redrive !== token) return false;
     if (stored.transaction.status !== 'prepared') return true;
     try {
-      await server.submit(message);
+      await server.submit(unawaited(message));
     } catch (error) {
       log.warn('A redriven job is stored, but could not be submitted at once; the query-back will do it', { gid, error });
     }
     return true;
   }
+}
+
+/** An operator does not wait for the steps, and what they come to says nothing of the submit. */
+function unawaited(message: DtmMessage): DtmMessage {
+  return { ...message, wait_result: false };
 }
 
 /** What the server may call a job of this status: a message that failed may have been rolled back, or redriven since; a job without a transaction counts as submitted when it is prepared. */

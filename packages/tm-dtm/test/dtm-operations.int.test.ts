@@ -305,6 +305,22 @@ dtm.describe('jobs.settle on DTM', () => {
     await expect(app.stepping.jobs.settle(newGid(), 'submitted', 'x')).rejects.toMatchObject({ code: 'JOB_NOT_FOUND' });
   });
 
+  it('goes by what the server made of it, not by what its steps come to, also with waitResult', async () => {
+    const gone = memoryDb({ name: 'gone' });
+    const fails = defineStep({
+      name: 'fails',
+      run() {
+        throw new Error('not now');
+      },
+    });
+    const app = await aDtmApp({ serverUrl, steps: [fails], use: gone, dtm: { retryIntervalMs: 60_000 } });
+    const job = app.stepping.createJob({ transaction: memoryTransaction(gone) }).addStep(fails);
+    await job.prepare();
+    const operator = await aDtmApp({ serverUrl, dtm: { callbackUrl: app.callbackUrl, waitResult: true } });
+    await operator.stepping.jobs.settle(job.gid, 'submitted', 'the tenant has left');
+    await expect(app.stepping.jobs.find(job.gid)).resolves.toMatchObject({ status: 'submitted' });
+  });
+
   it('is refused when the database answers, and says otherwise', async () => {
     const db = memoryDb();
     const app = await aDtmApp({ serverUrl, use: db, dtm: { retryIntervalMs: 60_000 } });
