@@ -14,6 +14,8 @@ export interface ListenOptions {
 const CLOSE_MS = 200;
 /** A callback has come in whole within this time, or its connection is closed. Unit: ms. */
 const REQUEST_TIMEOUT_MS = 30_000;
+/** Longer than DTM keeps an idle connection (90 s), so that it is DTM who closes it, and never we in the very moment that it sends a callback. Unit: ms. */
+const KEEP_ALIVE_MS = 100_000;
 
 /** A small HTTP server that hands every request to the endpoint, whatever its path. */
 export class CallbackServer {
@@ -26,7 +28,7 @@ export class CallbackServer {
       if (token !== Log) throw new Error('the callback server has a log and nothing else');
       return log as never;
     };
-    this.#server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, nodeHandler({ handle, resolve }));
+    this.#server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_MS }, nodeHandler({ handle, resolve }));
   }
 
   /** Resolves with the port it listens on. @throws {@link SteppingError} `CONFIG_INVALID`: the port is taken or the address is not this machine's. */
