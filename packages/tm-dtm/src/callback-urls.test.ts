@@ -24,6 +24,11 @@ describe('Callback URLs', () => {
     expect(asked).toEqual(['~db/typeorm/shop']);
   });
 
+  it('are shown without what is behind the ?, which may be a key', () => {
+    expect(new CallbackUrls('https://gate/x?key=abc').shown('default')).toBe('https://gate/x?…');
+    expect(new CallbackUrls('https://gate/x').shown('default')).toBe('https://gate/x');
+  });
+
   it('are refused where DTM could not call them, or would log a secret', () => {
     const refused = (url: unknown, problem: string) => {
       const expected = expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringContaining(problem) });

@@ -35,9 +35,10 @@ export class CallbackUrls {
     return this.#with(queue, { stepping: 'self-test', s: signature });
   }
 
-  /** Fit to be shown. */
+  /** Fit to be shown: what the user has put behind the `?` may be a key for what stands before the app. */
   shown(queue: string): string {
-    return this.#base(queue).href;
+    const { origin, pathname, search } = this.#base(queue);
+    return `${origin}${pathname}${search === '' ? '' : '?…'}`;
   }
 
   #with(queue: string, parameters: Record<string, string>): string {

@@ -30,6 +30,13 @@ describe('dtm', () => {
     }
   });
 
+  it('wants credentials in it that can be read, and shows none', () => {
+    const error = refusal({ serverUrl: 'http://me:100%word@dtm:36789' });
+    expect(error).toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining('%25') });
+    expect(JSON.stringify(error)).not.toContain('word@');
+    expect(() => dtm({ ...OPTIONS, serverUrl: 'http://me:100%25word@dtm:36789' })).not.toThrow();
+  });
+
   it('wants times in milliseconds', () => {
     for (const option of ['retryIntervalMs', 'requestTimeoutMs', 'prepareTimeoutMs']) {
       for (const ms of [0, -1, Number.NaN, Number.POSITIVE_INFINITY, '10'])

@@ -156,12 +156,28 @@ async function versionOf(server: HttpDtmServer): Promise<string> {
 
 function checkedServerUrl(given: string | URL): URL {
   const url = typeof given === 'string' || given instanceof URL ? URL.parse(String(given)) : null;
-  if (url?.protocol === 'http:' || url?.protocol === 'https:') return url;
+  if (url?.protocol === 'http:' || url?.protocol === 'https:') {
+    if (isDecodable(url.username) && isDecodable(url.password)) return url;
+    throw new SteppingError(
+      'CONFIG_INVALID',
+      'The user name or password in serverUrl of dtm has a % that begins no escape. Write it as %25 (encodeURIComponent does).',
+      { option: 'serverUrl' },
+    );
+  }
   throw new SteppingError(
     'CONFIG_INVALID',
     `serverUrl of dtm is ${url ? `of scheme ${url.protocol}` : JSON.stringify(given)}, but it must be the http or https URL of a DTM server: http://host:36789.`,
     { option: 'serverUrl' },
   );
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function checkedSecrets(options: DtmOptions): readonly string[] {

@@ -30,8 +30,8 @@ export class SelfTest {
 
   /** In the background, for about ten seconds. `queues`: of the steps of this process. */
   start(queues: readonly string[]): void {
-    const byUrl = new Map(queues.map((queue) => [this.#urls.shown(queue), queue]));
-    for (const [url, queue] of byUrl) void this.#test(url, queue);
+    const byUrl = new Map(queues.map((queue) => [this.#urls.selfTest(queue, ''), queue]));
+    for (const queue of byUrl.values()) void this.#test(queue);
   }
 
   /** Leaves nothing behind that the server would try for ever. */
@@ -41,7 +41,7 @@ export class SelfTest {
     await Promise.race([ended, sleep(LAST_WORD_MS, undefined, { ref: false })]);
   }
 
-  async #test(url: string, queue: string): Promise<void> {
+  async #test(queue: string): Promise<void> {
     const { signal } = this.#stopped;
     const gid = newGid();
     const since = performance.now();
@@ -55,6 +55,7 @@ export class SelfTest {
       if (performance.now() - since > ENOUGH_MS) break;
     }
     await this.#end(gid);
+    const url = this.#urls.shown(queue);
     this.#log.warn(
       `The DTM server cannot call back ${url}, so no step of this process will run: ${problem}. Let callbackUrl of dtm be a URL that the server reaches, and mount nodeHandler(stepping) there.`,
       { callbackUrl: url, reason: problem },
