@@ -17,8 +17,7 @@ export class MessageStopper {
   readonly #server: Pick<DtmServer, 'forceStop'>;
   readonly #log: Required<Logger>;
   readonly #stopping = new Map<string, Promise<void>>();
-  readonly #hurry = Promise.withResolvers<void>();
-  #ends = false;
+  readonly #hurry = new AbortController();
 
   constructor({ server, log }: { readonly server: Pick<DtmServer, 'forceStop'>; readonly log: Required<Logger> }) {
     this.#server = server;
@@ -36,8 +35,7 @@ export class MessageStopper {
 
   /** What is under way is tried once more, at once. */
   async stop(): Promise<void> {
-    this.#ends = true;
-    this.#hurry.resolve();
+    this.#hurry.abort();
     await Promise.race([Promise.all(this.#stopping.values()), new Promise((resolve) => setTimeout(resolve, LAST_WORD_MS).unref())]);
   }
 
@@ -50,16 +48,21 @@ export class MessageStopper {
       } catch (error) {
         this.#log.warn('DTM could not be told that a step is dead; it is told again', { wireGid, error });
       }
-      if (this.#ends) return;
+      if (this.#hurry.signal.aborted) return;
     }
   }
 
   async #pause(ms: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const over = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, ms);
+    const { signal } = this.#hurry;
+    if (signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', end);
+        resolve();
+      };
+      const timer = setTimeout(end, ms);
+      signal.addEventListener('abort', end);
     });
-    await Promise.race([over, this.#hurry.promise]);
-    clearTimeout(timer);
   }
 }
