@@ -1,4 +1,5 @@
 import { type InDoubtAnswer, SteppingError } from '@stepping/core';
+import { within } from '@stepping/core/db';
 import {
   type Change,
   type ChangeAnswer,
@@ -123,7 +124,7 @@ export class MongoStore implements TransactionStore {
     if (leases.length === 0) return new Set();
     const due_at = { $add: ['$$NOW', Math.round(leaseMs)] };
     const statements = leases.map(({ gid, lease }) => ({ updateOne: { filter: { _id: gid, lease }, update: [{ $set: { due_at } }] } }));
-    return within(leaseMs / 3, async () => {
+    return within(leaseMs / 3, 'Renewing leases', async () => {
       const { matchedCount } = await orRefused(jobs.bulkWrite(statements, { ordered: false }));
       if (matchedCount === leases.length) return gidsOf(leases);
       // A lease never comes back: what still has it had it when it was extended.
@@ -284,17 +285,6 @@ async function orUnavailable<R>(read: Promise<R>): Promise<R> {
     return await read;
   } catch (error) {
     throw isRefusal(error) ? error : unreachable(error);
-  }
-}
-
-/** Given up after this long, whatever the server does with it. Unit: ms. */
-async function within<R>(ms: number, work: () => Promise<R>): Promise<R> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`No answer of MongoDB within ${Math.round(ms)} ms`)), ms);
-  try {
-    return await Promise.race([work(), late]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

@@ -1,12 +1,14 @@
 import { strict as assert } from 'node:assert';
 import { afterAll, beforeAll, beforeEach, it } from '@jest/globals';
-import { SteppingError } from '@stepping/core';
+import { createStepping, SteppingError } from '@stepping/core';
 import { testService } from '@stepping/test-services';
-import { type ClaimedJob, type CreateJob, type StoredJob, type TransactionStore, WriteRefused } from '@stepping/tm-local';
+import { type ClaimedJob, type CreateJob, localTm, type StoredJob, type TransactionStore, WriteRefused } from '@stepping/tm-local';
+import { hostedProcessor } from '@stepping/tm-local-hosted-processor';
 import mongoose, { type Connection, type mongo } from 'mongoose';
 import { openWire } from '../../db-mongoose/test/support/cut-commit.js';
 import { type TcpProxy, tcpProxy } from '../../tm-local-typeorm/test/tcp-proxy.js';
 import { Claims, dueHeads, nextDue } from '../src/claims.js';
+import { mongooseStore } from '../src/index.js';
 import { DUE_INDEX, type JobCollection, type JobDocument } from '../src/job-document.js';
 import { OWN_OPTIONS, ownClient } from '../src/own-client.js';
 import { collectionsOf } from '../src/schema.js';
@@ -505,6 +507,20 @@ mongodb.describe('mongooseStore', () => {
       assert.ok(error instanceof Error && !(error instanceof WriteRefused));
       proxy.cut();
       proxy.heal();
+    });
+
+    it('does not hold up the end of the process when no answer comes', async () => {
+      const connection = await mongoose.createConnection(proxy.url).asPromise();
+      const processor = hostedProcessor({ drainTimeoutMs: 100 });
+      const stepping = createStepping({ steps: [], tm: localTm({ store: mongooseStore({ connection }), processor }) });
+      await stepping.start();
+      proxy.swallowAnswers();
+      const began = performance.now();
+      await stepping.stop();
+      assert.ok(performance.now() - began < 1_100 + 500); // a timer may be late on a busy machine
+      proxy.cut();
+      proxy.heal();
+      await connection.close();
     });
 
     it('works again after all of its connections were lost, and hears of due jobs again', async () => {

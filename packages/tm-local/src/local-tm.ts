@@ -10,6 +10,7 @@ import {
   TransactionManager,
   token,
 } from '@stepping/core';
+import { within } from '@stepping/core/db';
 import { Clock, systemClock } from './clock.js';
 import { type Acknowledged, GroupCommit } from './group-commit.js';
 import { JobRun } from './job-run.js';
@@ -41,6 +42,8 @@ export interface LocalTmOptions {
 }
 
 const DAY_MS = 86_400_000;
+/** Of the second that `stop()` has after the drain time; the processor takes half of it. Unit: ms. */
+const STORE_STOP_MS = 400;
 
 /** The parts of the local TM that a processor drives. For authors of processors; users need none of it. */
 export interface LocalEngine {
@@ -139,7 +142,8 @@ export function localTm(options: LocalTmOptions): TmPlugin {
       try {
         if (processor) await processor.stop?.(r, stopOptions);
       } finally {
-        await r.resolve(Store).stop();
+        // Nothing is open any more. A database that does not answer must not hold up the end of the process: its connections close behind.
+        await within(STORE_STOP_MS, 'Closing the connections of the store', () => r.resolve(Store).stop());
         await store.stop?.(r, stopOptions);
       }
     },
