@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { DbProviders, defineStep, type SteppingPlugin, unchecked } from '@stepping/core';
 import { testService } from '@stepping/test-services';
 import { type Connection, createConnection, Mongoose, type Schema } from 'mongoose';
@@ -7,6 +7,9 @@ import { inTransaction, mongooseDb, mongooseTransaction, once } from '../src/ind
 import { anApp, errorOf, ran, sendMail, started, stopApps } from './support/apps.js';
 import { asRouter } from './support/as-router.js';
 import { closeConnections, connected, mongodb, ordersOf } from './support/database.js';
+
+// The driver waits half a second after each error before it looks for its server again, and longer on a busy machine.
+jest.setTimeout(60_000);
 
 const standalone = await testService('mongodb-standalone');
 
