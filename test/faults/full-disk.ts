@@ -12,36 +12,33 @@ import { until } from './until.js';
 
 const DISK_BYTES = 4_000_000;
 
-/** A file system of a few megabytes. Undefined: only root may mount one. */
-function smallDisk(): { readonly folder: string; unmount(): void } | undefined {
+/** A file system of a few megabytes: only root may mount one. Throws where that cannot be. What is given back unmounts it. */
+function mountSmallDisk(): { readonly folder: string; unmount(): void } {
   const folder = newFile('disk');
   mkdirSync(folder);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', folder], { stdio: 'ignore' });
+  return { folder, unmount: () => execFileSync('umount', [folder]) };
+}
+
+function canMount(): boolean {
   try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', folder], { stdio: 'ignore' });
+    mountSmallDisk().unmount();
+    return true;
   } catch {
-    return undefined;
+    return false;
   }
-  const unmount = () => execFileSync('umount', [folder]);
-  process.once('exit', unmount);
-  return {
-    folder,
-    unmount() {
-      process.off('exit', unmount);
-      unmount();
-    },
-  };
 }
 
 /** The disk under a SQLite file. */
 export function describeFullDisk(): void {
-  const disk = smallDisk();
-  const here = disk ? it : it.skip;
+  const possible = canMount();
+  const here = possible ? it : it.skip;
 
   describe('a disk', () => {
     here(
-      `that is full refuses orders truly, ends nobody, and all goes on when there is room${disk ? '' : ' (skipped: only root may mount a small one)'}`,
+      `that is full refuses orders truly, ends nobody, and all goes on when there is room${possible ? '' : ' (skipped: only root may mount a small one)'}`,
       async () => {
-        const { folder, unmount } = disk as NonNullable<typeof disk>;
+        const { folder, unmount } = mountSmallDisk();
         const create = async (label: string): Promise<Place> => ({ kind: 'sqlite', url: join(folder, `${label}.sqlite`) });
         const run = await Run.open({ create });
         run.atEnd(async () => unmount());
