@@ -68,6 +68,8 @@ async function measureAll(): Promise<void> {
   if (peers.length > 0) preparePeers();
 
   const file = options.out ?? join(root, 'apps/bench/results', `${new Date().toISOString().replaceAll(':', '-')}.jsonl`);
+  // Whatever ends the bench, its servers end with it.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
   const services = await startTestServices();
   const opened = new Map<string, Databases>();
   try {

@@ -16,12 +16,14 @@ export async function redisDatabases(): Promise<Databases | undefined> {
   const server = spawn('redis-server', ['--bind', '127.0.0.1', '--port', String(port), '--dir', directory, '--save', ''], {
     stdio: 'ignore',
   });
-  const kill = () => server.kill('SIGKILL');
-  process.once('exit', kill);
-  const stop = async () => {
-    process.off('exit', kill);
-    kill();
+  const end = () => {
+    server.kill('SIGKILL');
     rmSync(directory, { recursive: true, force: true });
+  };
+  process.once('exit', end);
+  const stop = async () => {
+    process.off('exit', end);
+    end();
   };
   let failed = false;
   server.once('error', () => {

@@ -7,6 +7,8 @@ import type { Databases } from './databases.js';
 export async function sqliteDatabases(): Promise<Databases> {
   const directory = mkdtempSync(join(tmpdir(), 'stepping-bench-'));
   const version = new Database(':memory:').prepare<[], { v: string }>('select sqlite_version() as v').get()?.v;
+  const remove = () => rmSync(directory, { recursive: true, force: true });
+  process.once('exit', remove);
   let opened: string[] = [];
   return {
     described: `SQLite ${version}, WAL, synchronous FULL`,
@@ -31,7 +33,8 @@ export async function sqliteDatabases(): Promise<Databases> {
       opened = [];
     },
     async stop() {
-      rmSync(directory, { recursive: true, force: true });
+      process.off('exit', remove);
+      remove();
     },
   };
 }
