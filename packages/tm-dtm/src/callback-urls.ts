@@ -56,7 +56,7 @@ export class CallbackUrls {
 }
 
 /** Asked of `callbackUrl(queue)` for questions about a database, which only a process that knows it can answer; named as the local TM names it. */
-function questionQueue({ provider, name }: DbRef): string {
+export function questionQueue({ provider, name }: DbRef): string {
   return `~db/${provider}/${name}`;
 }
 

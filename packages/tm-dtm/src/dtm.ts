@@ -1,6 +1,6 @@
 import { DbProviders, Events, Log, type Resolver, SteppingError, Steps, type TmPlugin, TransactionManager, token } from '@stepping/core';
 import { CallbackEndpoint } from './callback-endpoint.js';
-import { type CallbackUrl, CallbackUrls } from './callback-urls.js';
+import { type CallbackUrl, CallbackUrls, questionQueue } from './callback-urls.js';
 import { DtmTransactionManager } from './dtm-transaction-manager.js';
 import { HttpDtmServer } from './http-dtm-server.js';
 import { JobReader } from './job-reader.js';
@@ -123,7 +123,7 @@ export function dtm(options: DtmOptions): TmPlugin {
       const version = await versionOf(r.resolve(Server));
       r.resolve(Log).info('found a DTM server', { serverUrl: r.resolve(Server).url, version });
       await r.resolve(Listener)?.start();
-      r.resolve(Test).start(r.resolve(Steps).queues());
+      r.resolve(Test).start([...r.resolve(Steps).queues(), ...r.resolve(DbProviders).all().map(questionQueue)]);
     },
     quiesce(r) {
       r.resolve(Endpoint).quiesce();

@@ -155,7 +155,7 @@ export class HttpDtmServer implements DtmServer {
   /** The request came to nothing; whether it was sent is what matters. */
   #unheard(path: string, error: unknown): Error {
     const { code = '', message } = error as NodeJS.ErrnoException;
-    const reason = message === '' ? code : message;
+    const reason = excerpt(message === '' ? code : message);
     if (NOT_REACHED.has(code)) {
       return new SteppingError(
         'STORE_UNAVAILABLE',

@@ -7,7 +7,7 @@ import type { DtmServer } from './dtm-server.js';
  */
 const PAUSES_MS = [50, 500, 2_000, 5_000];
 /** At the end of the process. Unit: ms. */
-const LAST_WORD_MS = 300;
+const LAST_WORD_MS = 200;
 
 /**
  * Marks the messages of dead steps as failed on the server, so that it calls no more. That nothing after a dead step runs does not hang on this: whenever DTM asks for the step it is told to

@@ -83,7 +83,7 @@ export class DtmOperations implements Pick<Jobs, 'list' | 'redrive' | 'redriveAl
   async purge(): Promise<never> {
     throw unsupported(
       'purge',
-      'The server forgets messages by its own settings (DATA_EXPIRE of its store), and the databases what they keep of jobs after barrierRetentionMs',
+      'The server forgets messages by its own settings (DATA_EXPIRE of its store), and the databases the attempts of steps after barrierRetentionMs',
     );
   }
 

@@ -28,7 +28,7 @@ export class SelfTest {
     this.#log = deps.log;
   }
 
-  /** In the background, for about ten seconds. `queues`: of the steps of this process. */
+  /** In the background, for about ten seconds. `queues`: of the steps of this process, and those by which it is asked about its databases. */
   start(queues: readonly string[]): void {
     const byUrl = new Map(queues.map((queue) => [this.#urls.selfTest(queue, ''), queue]));
     for (const queue of byUrl.values()) void this.#test(queue);
@@ -57,7 +57,7 @@ export class SelfTest {
     await this.#end(gid);
     const url = this.#urls.shown(queue);
     this.#log.warn(
-      `The DTM server cannot call back ${url}, so no step of this process will run: ${problem}. Let callbackUrl of dtm be a URL that the server reaches, and mount nodeHandler(stepping) there.`,
+      `The DTM server cannot call back ${url}, so no step that is called there will run, and nobody will say what became of transactions: ${problem}. Let callbackUrl of dtm be a URL that the server reaches, and mount nodeHandler(stepping) there.`,
       { callbackUrl: url, reason: problem },
     );
   }

@@ -2,6 +2,7 @@ import type { RequestListener } from 'node:http';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { newGid } from '@stepping/core';
 import { testService } from '@stepping/test-services';
+import { memoryDb } from '@stepping/tm-local/testing';
 import { anUntrustedServer, aServer, stopServers } from './support/a-server.js';
 import { aDtmApp, newDtmApp, note, SECRET, stopDtmApps, until } from './support/dtm-app.js';
 import { cutLines, Line } from './support/line.js';
@@ -157,6 +158,17 @@ dtm.describe('The self-test of a callback URL', () => {
     expect(unknown).toMatch(/no such host|server misbehaving|Temporary failure/);
     expect(wrong).toContain('Cannot POST /stepping');
     expect(forged).toContain('another secret');
+  });
+
+  it('is made by an app without steps, too, which is asked about the transactions of its jobs', async () => {
+    const asked: string[] = [];
+    const callbackUrl = (queue: string) => {
+      asked.push(queue);
+      return 'http://127.0.0.1:1/stepping';
+    };
+    const app = await aDtmApp({ serverUrl, steps: [], use: memoryDb({ name: 'shop' }), dtm: { callbackUrl } });
+    await until('it warned', () => app.log.some(({ level }) => level === 'warn'));
+    expect(new Set(asked)).toEqual(new Set(['~db/memory/shop']));
   });
 
   it('ends with the app, and leaves nothing behind that the server would try for ever', async () => {
