@@ -15,7 +15,7 @@ export interface TraceLine {
 }
 
 export function leave(file: string, line: Omit<TraceLine, 'at'>): void {
-  appendFileSync(file, `${JSON.stringify({ ...line, at: now() })}\n`);
+  appendFileSync(file, `\n${JSON.stringify({ ...line, at: now() })}\n`);
 }
 
 /** In the order in which it was written. */
@@ -23,7 +23,7 @@ export function readTrace(file: string): TraceLine[] {
   if (!existsSync(file)) return [];
   return readFileSync(file, 'utf8')
     .split('\n')
-    .filter((line) => line !== '')
+    .filter((line) => line.endsWith('}')) // who was killed in the middle of one has not left it
     .map((line) => JSON.parse(line));
 }
 
