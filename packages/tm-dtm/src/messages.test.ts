@@ -56,9 +56,9 @@ describe('A message', () => {
       ...job,
       steps: Array.from({ length: steps }, () => ({ name: 'pack', queue: 'default', args: undefined })),
     });
-    expect(messagesWith('one').ofJob(long(999), undefined).steps).toHaveLength(999);
-    expect(() => messagesWith('one').ofJob(long(1_000), undefined)).toThrow(
-      expect.objectContaining({ code: 'JOB_TOO_LARGE', message: expect.stringContaining('999') }),
+    expect(messagesWith('one').ofJob(long(1_000), undefined).steps).toHaveLength(1_000);
+    expect(() => messagesWith('one').ofJob(long(1_001), undefined)).toThrow(
+      expect.objectContaining({ code: 'JOB_TOO_LARGE', message: expect.stringContaining('at most 1000') }),
     );
   });
 

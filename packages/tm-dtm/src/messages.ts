@@ -7,7 +7,7 @@ import type { Question, StepMessage } from './step-message.js';
 import { wireGid } from './wire-gid.js';
 
 /** DTM's boltdb finds steps by a number of three digits: with more of them it would go on in another order after the first pass. */
-const MAX_STEPS = 999;
+const MAX_STEPS = 1_000;
 
 /** What is the same in every message of an app. Times as DTM takes them. Unit: s. */
 export interface MessageOptions {
