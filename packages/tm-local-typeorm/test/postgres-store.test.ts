@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from '@jest/globals';
 import { testService } from '@stepping/test-services';
-import { type ClaimedJob, type Save, type TransactionStore, WriteRefused } from '@stepping/tm-local';
+import { type Change, type ClaimedJob, type Save, type TransactionStore, WriteRefused } from '@stepping/tm-local';
 import { DataSource } from 'typeorm';
 import { aClaim, aJob, openStore } from './a-store.js';
 import { type TcpProxy, tcpProxy } from './tcp-proxy.js';
@@ -102,6 +102,31 @@ postgres.describe('typeormStore on PostgreSQL', () => {
   it('leaves no settings on the connections of the user', async () => {
     expect(await dataSource.query('show plan_cache_mode')).toEqual([{ plan_cache_mode: 'auto' }]);
     expect(await dataSource.query('show lock_timeout')).toEqual([{ lock_timeout: '0' }]);
+  });
+
+  it('reads no whole table by a plan that was made while it was empty', async () => {
+    const fresh = openStore({ dataSource, tablePrefix: 'fresh_' });
+    await fresh.start();
+    const workOn = async (gid: string) => {
+      await fresh.create([aJob({ gid, status: 'prepared' })]);
+      await fresh.change([submit(gid)]);
+      const [claimed] = await fresh.claimDue(aClaim());
+      const job = claimed as ClaimedJob;
+      expect(await fresh.extend([job], 10_000)).toEqual(new Set([gid]));
+      expect(await fresh.save([{ ...checkpoint(job, 1), status: 'succeeded', giveUp: true }])).toEqual(new Set([gid]));
+    };
+    await workOn('first');
+    await dataSource.query(`
+      insert into fresh_job (gid, lease, created_at, finished_at, step, attempt, status, held, instance, queue, steps)
+      select 'done-' || i, 1, now(), now(), 3, 1, 2, 0, 'done', 'default', '{"v":1,"steps":[]}' from generate_series(1, 10000) i`);
+    for (let i = 0; i < 3; i++) await workOn(`later-${i}`);
+    await fresh.stop(); // its connections report what they read when they are closed
+    const { inSequence } = await until(async () => {
+      const reads = `select seq_tup_read::int as "inSequence", idx_tup_fetch::int as "byIndex" from pg_stat_user_tables where relname = 'fresh_job'`;
+      const [read] = await dataSource.query(reads);
+      return read.inSequence + read.byIndex > 10 ? read : undefined;
+    });
+    expect(inSequence).toBeLessThan(100);
   });
 
   it('takes no connection of the pool of the user', async () => {
@@ -253,6 +278,10 @@ postgres.describe('typeormStore on PostgreSQL', () => {
 
 function checkpoint({ gid, lease }: { gid: string; lease: number }, step: number): Save {
   return { gid, lease, step, attempt: 1, status: 'submitted', giveUp: false, dueInMs: undefined, queue: undefined, error: undefined };
+}
+
+function submit(gid: string): Change {
+  return { gid, instance: undefined, from: ['prepared'], to: 'submitted', queue: undefined, dueInMs: 0, held: false, error: undefined };
 }
 
 /** Waits for a condition; answers what it was met by. */

@@ -36,7 +36,10 @@ export class PostgresLanes {
     this.#dataSource = dataSource;
     this.claim = lane();
     this.look = lane();
-    this.operators = new PostgresLane(dataSource, { statementTimeoutMs: OPERATOR_TIMEOUT_MS, settings: { plan_cache_mode: 'auto' } });
+    this.operators = new PostgresLane(dataSource, {
+      statementTimeoutMs: OPERATOR_TIMEOUT_MS,
+      settings: { plan_cache_mode: 'auto', enable_seqscan: 'on' },
+    });
     this.save = [lane(), lane()];
     this.create = lane({ lock_timeout: `${LOCK_TIMEOUT_MS}ms` });
     this.change = lane();
