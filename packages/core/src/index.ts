@@ -1,3 +1,4 @@
+export { steppingStops, stepTimedOut } from './attempt-errors.js';
 export { createStepping } from './create-stepping.js';
 export type {
   DbProvider,

@@ -8,6 +8,8 @@ import {
   nextAttemptInMs,
   type RunnableStep,
   SteppingError,
+  steppingStops,
+  stepTimedOut,
   storedError,
 } from '@stepping/core';
 import { DONE, LATER, LATER_DOUBLED } from './answer.js';
@@ -82,10 +84,7 @@ export class StepRun {
   /** The process stops: what ends by this is handed back, uncounted. */
   abort(): void {
     this.#stopping = true;
-    const { gid } = this.#call.message;
-    this.#controller.abort(
-      new SteppingError('NOT_STARTED', `Stepping is being stopped; job ${gid} goes on in another process or after the restart.`, { gid }),
-    );
+    this.#controller.abort(steppingStops(this.#call.message.gid));
   }
 
   /** The process ends: a step that ignores its abort is not handed back (it would run twice at once); its lease runs out. */
@@ -201,7 +200,7 @@ export class StepRun {
         resolve(outcome);
       };
       timer = setTimeout(() => {
-        const error = timedOut(this.#call.message, runnable.timeoutMs);
+        const error = stepTimedOut(gid, step, runnable.timeoutMs);
         settle({ kind: 'failed', error });
         this.#controller.abort(error);
       }, runnable.timeoutMs);
@@ -388,12 +387,4 @@ export class StepRun {
 
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-function timedOut({ gid, step }: StepMessage, timeoutMs: number): SteppingError<'STEP_TIMEOUT'> {
-  return new SteppingError(
-    'STEP_TIMEOUT',
-    `Step ${step} of job ${gid} took more than ${timeoutMs} ms. Pass ctx.signal on to what it waits for, or raise its timeoutMs.`,
-    { gid, step, timeoutMs },
-  );
 }

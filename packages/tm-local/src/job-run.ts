@@ -7,6 +7,8 @@ import {
   type RunnableStep,
   SteppingError,
   type Steps,
+  steppingStops,
+  stepTimedOut,
   storedError,
 } from '@stepping/core';
 import type { Clock } from './clock.js';
@@ -117,11 +119,7 @@ export class JobRun {
     if (this.#left) return;
     this.#stopping = true;
     this.#aborting = true;
-    this.#controller?.abort(
-      new SteppingError('NOT_STARTED', `Stepping is being stopped; job ${this.gid} goes on in another process or after the restart.`, {
-        gid: this.gid,
-      }),
-    );
+    this.#controller?.abort(steppingStops(this.gid));
   }
 
   /** The process ends: a step that ignores its abort is not handed back (it would run twice at once); its lease runs out. */
@@ -294,15 +292,7 @@ export class JobRun {
         resolve(outcome);
       };
       cancelTimer = clock.setTimeout(() => {
-        const error = new SteppingError(
-          'STEP_TIMEOUT',
-          `Step ${step.name} of job ${gid} took more than ${runnable.timeoutMs} ms. Pass ctx.signal on to what it waits for, or raise its timeoutMs.`,
-          {
-            gid,
-            step: step.name,
-            timeoutMs: runnable.timeoutMs,
-          },
-        );
+        const error = stepTimedOut(gid, step.name, runnable.timeoutMs);
         settle({ kind: 'failed', error });
         controller.abort(error);
       }, runnable.timeoutMs);
