@@ -56,7 +56,6 @@ export interface DtmServer {
   all(filter: {
     readonly status?: DtmStatus;
     readonly createdAfter?: Date;
-    readonly createdBefore?: Date;
     readonly limit: number;
     readonly position?: string;
   }): Promise<{ readonly transactions: readonly DtmTransaction[]; readonly nextPosition: string | undefined }>;

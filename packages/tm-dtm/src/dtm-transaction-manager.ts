@@ -17,7 +17,7 @@ import type { JobReader, ReadAnswer } from './job-reader.js';
 import { ledgerOf } from './ledger-of-job.js';
 import type { Messages } from './messages.js';
 import type { DtmOperations } from './operations.js';
-import { type RememberedMessage, RememberedMessages } from './remembered-messages.js';
+import { RememberedMessages } from './remembered-messages.js';
 import { wireGid } from './wire-gid.js';
 
 /** A plain start repeats an unheard write for so long. Unit: ms. */
@@ -34,10 +34,7 @@ interface DtmTransactionManagerDeps {
   readonly databases: DbProviders;
   readonly steps: Steps;
   readonly log: Required<Logger>;
-  /**
-   * For so long a message that was prepared here is taken to be still what it was. Later the server is asked first: the query-back may have been there, and after days the server may have
-   * forgotten the message, and its gid been started anew. Unit: ms.
-   */
+  /** For so long a message that was prepared here is taken to be still what it was. Unit: ms. */
   readonly freshMs: number;
 }
 
@@ -45,10 +42,11 @@ interface DtmTransactionManagerDeps {
 export class DtmTransactionManager implements TransactionManager {
   readonly operations: DtmOperations;
   readonly #deps: DtmTransactionManagerDeps;
-  readonly #remembered = new RememberedMessages();
+  readonly #remembered: RememberedMessages;
 
   constructor(deps: DtmTransactionManagerDeps) {
     this.#deps = deps;
+    this.#remembered = new RememberedMessages(deps.freshMs);
     this.operations = deps.operations;
   }
 
@@ -81,16 +79,16 @@ export class DtmTransactionManager implements TransactionManager {
   }
 
   async submit(gid: string, instance: string): Promise<boolean> {
-    const remembered = this.#remembered.take(gid, instance);
-    if (this.#isFresh(remembered)) return this.#submit(gid, instance, remembered.message);
+    const fresh = this.#remembered.takeFresh(gid, instance);
+    if (fresh) return this.#submit(gid, instance, fresh);
     const seen = await this.#look(gid, instance);
     return seen.is === 'prepared' && this.#submit(gid, instance, seen.message);
   }
 
   async abort(gid: string, instance: string): Promise<boolean> {
-    const remembered = this.#remembered.take(gid, instance);
+    const fresh = this.#remembered.takeFresh(gid, instance);
     // DTM's abort knows no instance: only what is surely ours is aborted.
-    if (!this.#isFresh(remembered) && (await this.#look(gid, instance)).is !== 'prepared') return false;
+    if (!fresh && (await this.#look(gid, instance)).is !== 'prepared') return false;
     return (await this.#deps.server.abort(wireGid(gid))) === 'done';
   }
 
@@ -168,10 +166,6 @@ export class DtmTransactionManager implements TransactionManager {
     const isMine = messages.questionOf(transaction)?.instance === instance;
     if (!isMine || transaction.status === 'failed') return { is: 'over' };
     return transaction.status === 'prepared' ? { is: 'prepared', message: messages.ofStored(transaction, branches) } : { is: 'submitted' };
-  }
-
-  #isFresh(remembered: RememberedMessage | undefined): remembered is RememberedMessage {
-    return remembered !== undefined && remembered.ageMs < this.#deps.freshMs;
   }
 }
 

@@ -89,13 +89,12 @@ export class HttpDtmServer implements DtmServer {
     };
   }
 
-  async all({ status, createdAfter, createdBefore, limit, position }: Parameters<DtmServer['all']>[0]): ReturnType<DtmServer['all']> {
+  async all({ status, createdAfter, limit, position }: Parameters<DtmServer['all']>[0]): ReturnType<DtmServer['all']> {
     const json = await this.#read('all', {
       transType: 'msg',
       limit: String(limit),
       ...(status === undefined ? {} : { status: status satisfies DtmStatus }),
       ...(createdAfter === undefined ? {} : { createTimeStart: String(createdAfter.getTime()) }),
-      ...(createdBefore === undefined ? {} : { createTimeEnd: String(createdBefore.getTime()) }),
       ...(position === undefined ? {} : { position }),
     });
     return {

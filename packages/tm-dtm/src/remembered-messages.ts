@@ -1,13 +1,5 @@
 import type { DtmMessage } from './dtm-server.js';
 
-/** A message that this process prepared, and whose acknowledgement it has. */
-export interface RememberedMessage {
-  readonly message: DtmMessage;
-  readonly instance: string;
-  /** How long ago its prepare was sent. Unit: ms. */
-  readonly ageMs: number;
-}
-
 /** Of a message that was forgotten the server is asked. In characters of payloads. */
 const MAX_CHARS = 16 * 1_024 * 1_024;
 
@@ -18,10 +10,19 @@ interface Entry {
   readonly since: () => number;
 }
 
-/** Messages between prepare and submit, so that most submits need not ask for what they submit. */
+/** Messages that this process prepared, and whose acknowledgement it has, until they are submitted: so most submits need not ask for what they submit. */
 export class RememberedMessages {
+  readonly #freshMs: number;
   readonly #entries = new Map<string, Entry>();
   #chars = 0;
+
+  /**
+   * `freshMs`: for so long a message is taken to be still what it was. Later the server has to be asked: the query-back may have been there, and after days the server may have forgotten the
+   * message, and its gid been started anew.
+   */
+  constructor(freshMs: number) {
+    this.#freshMs = freshMs;
+  }
 
   /** `since`: how long ago its prepare was sent. */
   add(gid: string, instance: string, message: DtmMessage, since: () => number): void {
@@ -35,12 +36,12 @@ export class RememberedMessages {
     }
   }
 
-  /** Hands it out, once. */
-  take(gid: string, instance: string): RememberedMessage | undefined {
+  /** Hands it out, once, if it is fresh. */
+  takeFresh(gid: string, instance: string): DtmMessage | undefined {
     const entry = this.#entries.get(gid);
     if (entry?.instance !== instance) return undefined;
     this.#forget(gid);
-    return { message: entry.message, instance, ageMs: entry.since() };
+    return entry.since() < this.#freshMs ? entry.message : undefined;
   }
 
   #forget(gid: string): void {
