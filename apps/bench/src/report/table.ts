@@ -35,8 +35,11 @@ export const COLUMNS: Readonly<Record<WorkloadName, readonly Column[]>> = {
   W7: RATE,
   claim: [
     { key: 'p50', title: 'p50 ms' },
-    { key: 'mean', title: 'mean ms' },
     { key: 'p99', title: 'p99 ms' },
+    { key: 'emptyP50', title: 'empty table: p50 ms' },
+    { key: 'emptyP99', title: 'p99 ms' },
+    { key: 'p50Ratio', title: 'ratio p50' },
+    { key: 'p99Ratio', title: 'ratio p99' },
   ],
   idle: [
     { key: 'statementsPerSecond', title: 'statements/s' },
@@ -45,6 +48,7 @@ export const COLUMNS: Readonly<Record<WorkloadName, readonly Column[]>> = {
   ],
   memory: [
     { key: 'peakRssMib', title: 'peak RSS MiB' },
+    { key: 'rssAtFirstMib', title: 'after the first 10 000 jobs' },
     { key: 'rate', title: 'jobs/s' },
   ],
   cost: [

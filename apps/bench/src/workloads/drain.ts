@@ -5,6 +5,8 @@ import type { Usage } from '../protocol.js';
 import { hostTime, idleShare, serverCpuUs } from '../server-cpu.js';
 import { type Setting, setUp } from './setting.js';
 
+/** Memory is looked at when so many jobs have run, too: a large backlog is drained for longer, and the heap of a process grows with its age. */
+const FIRST_JOBS = 10_000;
 /** Of a drain's steps: run before the clock starts. */
 const WARM_UP_PART = 0.1;
 /** A drain that takes longer, and so much longer for every job, is given up. Unit: ms. */
@@ -36,6 +38,7 @@ async function timed({ databases }: Setting, workers: readonly Child[], { jobs, 
   const usages: Usage[] = workers.map(() => ({ cpuUs: 0, peakRssMib: 0 }));
   const ran = () => sum(counts);
   const cpuUs = () => sum(usages.map((usage) => usage.cpuUs));
+  let rssAtFirstMib = Number.NaN;
   let begin: { at: number; steps: number; cpuUs: number; serverCpuUs: number; host: ReturnType<typeof hostTime> } | undefined;
 
   const { promise: allRan, resolve, reject } = Promise.withResolvers<void>();
@@ -48,6 +51,7 @@ async function timed({ databases }: Setting, workers: readonly Child[], { jobs, 
       if (begin === undefined && ran() >= allSteps * WARM_UP_PART) {
         begin = { at, steps: ran(), cpuUs: cpuUs(), serverCpuUs: serverCpuUs(databases.serverPid), host: hostTime() };
       }
+      if (ran() <= FIRST_JOBS * steps) rssAtFirstMib = Math.max(...usages.map(({ peakRssMib }) => peakRssMib));
       if (ran() >= allSteps) resolve();
     });
   }
@@ -69,6 +73,7 @@ async function timed({ databases }: Setting, workers: readonly Child[], { jobs, 
     clientCpuUs: (sum(after.map((usage) => usage.cpuUs)) - begin.cpuUs) / measuredJobs,
     serverCpuUs: (serverCpu - begin.serverCpuUs) / measuredJobs,
     peakRssMib: Math.max(...after.map(({ peakRssMib }) => peakRssMib)),
+    rssAtFirstMib,
     extraSteps: ran() - allSteps,
     windowMs: endedAt - begin.at,
     idle: host,
