@@ -1,4 +1,4 @@
-import type { DbProvider, DbTransaction } from '@stepping/core';
+import type { DbProvider, DbTransaction, StepLedger } from '@stepping/core';
 import type { EnlistedStore, TransactionStore } from '@stepping/tm-local';
 
 /** How the enumeration treats a member of a boundary. */
@@ -60,10 +60,18 @@ export const PROVIDER = {
   resolveInDoubt: 'call',
   hasCommitted: 'call',
   isReachable: 'local',
-  ledger: 'local',
+  ledger: 'local', // its calls: LEDGER
   purgeBarriers: 'call',
   migrate: 'local',
 } as const satisfies Record<keyof Required<DbProvider>, Treatment>;
+
+export const LEDGER = {
+  retentionMs: 'local',
+  begin: 'call',
+  extend: 'call',
+  end: 'call',
+  read: 'call',
+} as const satisfies Record<keyof StepLedger, Treatment>;
 
 /** What a call does instead of rejecting when its answer is lost: its contract says that it never rejects. */
 export const UNHEARD: Readonly<Record<string, unknown>> = { 'store.resolve': 'unknown', 'db.resolveInDoubt': 'unknown' };
@@ -73,12 +81,19 @@ export const NOT_REACHED: Readonly<Record<string, string>> = {
   'transaction.close': 'only where a rollback was not acknowledged: a second accident',
 };
 
-/** Every call that some scenario has to make. */
-export function callsToCover(): string[] {
-  const lists: Record<string, Record<string, Treatment>> = { store: STORE, enlisted: ENLISTED, transaction: TRANSACTION, db: PROVIDER };
+/** Every call that some scenario has to make, by the names of boundaries. Default: those of jobs that are in a store. */
+export function callsToCover(
+  lists: Readonly<Record<string, Readonly<Record<string, Treatment>>>> = {
+    store: STORE,
+    enlisted: ENLISTED,
+    transaction: TRANSACTION,
+    db: PROVIDER,
+  },
+  notReached: Readonly<Record<string, string>> = NOT_REACHED,
+): string[] {
   return Object.entries(lists)
     .flatMap(([name, list]) => Object.keys(list).flatMap((member) => (list[member] === 'call' ? [`${name}.${member}`] : [])))
-    .filter((call) => !(call in NOT_REACHED));
+    .filter((call) => !(call in notReached));
 }
 
 /** Passes a call on, or has an accident with it. */

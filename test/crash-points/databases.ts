@@ -1,8 +1,7 @@
 import type { DbTransaction, JobBuilder, StepContext, Stepping, SteppingPlugin } from '@stepping/core';
 import type { StorePlugin } from '@stepping/tm-local';
 
-// What the enumeration asks of a database. A further kind is one more implementation of these; a transaction manager that keeps its jobs elsewhere brings `Jobs` of its own, and takes the place of
-// the local one in `Process.start`.
+// What the enumeration asks of a database. A further kind is one more implementation of these.
 
 /** A kind of database that a world can be made of. */
 export interface DatabaseKind {
@@ -17,6 +16,8 @@ export interface DatabaseKind {
 /** One real database, which several "processes" open. */
 export interface Database {
   readonly jobs: Jobs;
+  /** What a transaction manager elsewhere remembers of steps here. */
+  readonly ledger: Pick<Jobs, 'clear' | 'makeDue'>;
   readonly business: Business;
   open(processName: string): Promise<ProcessDatabase>;
   close(): Promise<void>;
@@ -68,7 +69,8 @@ export interface ProcessDatabase {
 
 /** Of a transaction of ours. */
 export interface Body {
-  readonly gid: string;
+  /** Undefined: one that is drawn. */
+  readonly gid: string | undefined;
   readonly deed: string;
   /** Each time that it is run. */
   begins(): void;

@@ -1,22 +1,49 @@
-import type { Accident } from './accidents.js';
+import assert from 'node:assert/strict';
+import { type Accident, describeAccident } from './accidents.js';
 import { audit } from './audit.js';
-import type { Database, DatabaseKind } from './databases.js';
+import type { Database, DatabaseKind, Jobs } from './databases.js';
 import { Process, SHORT_LEASE_MS, type World } from './process.js';
 import type { Scenario } from './scenarios.js';
 import { isFinal, Stage, until } from './stage.js';
 
-/** A job that nobody has touched for so long is touched by nobody: its lease may end now. Unit: ms. */
-const QUIET_MS = 120;
-/** The same where its holder is dead or asleep. Unit: ms. */
-const QUIET_WITHOUT_HOLDER_MS = 25;
-/** What a sleeping process leaves to the others, where they have to wait for it. Unit: ms. */
-const SLEEP_MS = 300;
+/** How fast jobs are moved on. Unit: ms. */
+export interface Pace {
+  /** A job that nobody has touched for so long is touched by nobody: its lease may end now. */
+  readonly quiet: number;
+  /** The same where its holder is dead or asleep. */
+  readonly quietWithoutHolder: number;
+  /** What a sleeping process leaves to the others, where they have to wait for it. */
+  readonly sleep: number;
+  /** What others may do before a call lands that somebody waits for. */
+  readonly beforeLanding: number;
+  /** How long an end has to last to be one: the answer of a server may come before it has written all that follows from it. */
+  readonly lasting: number;
+  readonly run: number;
+}
 
-/** What others may do before a call lands that somebody waits for. Unit: ms. */
-const BEFORE_LANDING_MS = 300;
-const RUN_TIMEOUT_MS = 20_000;
+/** Who keeps the jobs of a lane. */
+export interface Keeper {
+  readonly pace: Pace;
+  newGid(label: string): string;
+  /** As the harness sees them, where their database is this one. */
+  jobsIn(store: Database): Jobs;
+  start(name: string, databases: LaneDatabases, world: () => World, leaseMs: number | undefined): Promise<Process>;
+}
+
+interface LaneDatabases {
+  readonly store: Database;
+  readonly business: Database;
+}
+
+export const LOCAL: Keeper = {
+  pace: { quiet: 120, quietWithoutHolder: 25, sleep: 300, beforeLanding: 300, lasting: 0, run: 20_000 },
+  newGid: (label) => label,
+  jobsIn: (store) => store.jobs,
+  start: (...how) => Process.start(...how),
+};
 
 let lanes = 0;
+let opened = 0;
 
 /** On a slow machine a run may take another way (a lease ends, a poll comes first) and not make the call at all. */
 export class AccidentMissed extends Error {
@@ -28,7 +55,8 @@ export class AccidentMissed extends Error {
 /** One or two databases and the processes on them, for one run after another. */
 export class Lane {
   readonly #id = ++lanes;
-  readonly #databases: { readonly store: Database; readonly business: Database };
+  readonly #keeper: Keeper;
+  readonly #databases: LaneDatabases;
   #world!: World;
   #a: Process | undefined;
   #aLease: number | undefined;
@@ -36,15 +64,18 @@ export class Lane {
   #processes = 0;
   #runs = 0;
   readonly #stopping: Promise<void>[] = [];
+  /** Runs that went well, by their gids: of those that did not it is of no interest what becomes of their jobs. */
+  readonly #former = new Map<string, string>();
 
-  private constructor(databases: { store: Database; business: Database }) {
+  private constructor(keeper: Keeper, databases: LaneDatabases) {
+    this.#keeper = keeper;
     this.#databases = databases;
   }
 
-  static async open(store: DatabaseKind, business: DatabaseKind | undefined): Promise<Lane> {
-    const id = `${process.pid}-${lanes + 1}`;
+  static async open(store: DatabaseKind, business?: DatabaseKind, keeper = LOCAL): Promise<Lane> {
+    const id = `${process.pid}-${++opened}`;
     const storeDatabase = await store.open(`store-${id}`);
-    const lane = new Lane({ store: storeDatabase, business: business ? await business.open(`business-${id}`) : storeDatabase });
+    const lane = new Lane(keeper, { store: storeDatabase, business: business ? await business.open(`business-${id}`) : storeDatabase });
     await lane.#databases.business.business.setUp();
     lane.#b = await lane.#start('b');
     return lane;
@@ -60,14 +91,15 @@ export class Lane {
 
   /** Runs a scenario with one accident (or none), recovers, audits. Gives back the calls of the first process. */
   async run(scenario: Scenario, accident: Accident | undefined): Promise<readonly string[]> {
-    const gid = `job-${this.#id}-${++this.#runs}`;
+    const gid = this.#keeper.newGid(`job-${this.#id}-${++this.#runs}`);
     const a = await this.#first(scenario);
     const b = this.#b;
     const trace: World['trace'] = [];
     this.#world = {
-      jobs: this.#databases.store.jobs,
+      jobs: this.#keeper.jobsIn(this.#databases.store),
       business: this.#databases.business.business,
       gid,
+      jobGid: gid,
       trace,
       behaviour: (step, context, process) => scenario.behaviour?.(stage, step, context, process) ?? Promise.resolve(),
     };
@@ -79,7 +111,10 @@ export class Lane {
     a.reset(accident);
     a.claims = true;
     try {
-      return await inTime(this.#runOn(stage, scenario, accident), () => `acted: ${stage.acted}, calls: ${a.calls.join()}`);
+      const describe = () => `acted: ${stage.acted}, calls: ${a.calls.join()}`;
+      const calls = await inTime(this.#keeper.pace.run, this.#runOn(stage, scenario, accident), describe);
+      this.#former.set(gid, `${scenario.name}${accident ? `: ${describeAccident(accident)}` : ''}`);
+      return calls;
     } catch (error) {
       // What is left of it must not disturb the next run.
       await Promise.all([a, b].map((process) => process.die().catch(() => process.wake())));
@@ -92,6 +127,8 @@ export class Lane {
 
   async #runOn(stage: Stage, scenario: Scenario, accident: Accident | undefined): Promise<readonly string[]> {
     const { a, b } = stage;
+    const { pace } = this.#keeper;
+    const quiet = (lastingMs = 0) => untilQuiet(stage, pace, lastingMs);
     const acted = scenario.act(stage).catch((error) => {
       if (!a.dead) throw error;
     });
@@ -104,7 +141,7 @@ export class Lane {
       },
     );
     const landing = new Promise<void>((resolve) => {
-      a.onLate = () => setTimeout(resolve, BEFORE_LANDING_MS);
+      a.onLate = () => setTimeout(resolve, pace.beforeLanding);
     });
     await Promise.race([acted, landing, until('the accident has happened', () => a.dead || a.asleep || stage.acted)]);
     await until('the job has ended, or had its accident', async () => a.happened || isFinal(await stage.row()));
@@ -115,21 +152,31 @@ export class Lane {
     await a.death;
     if (accident?.kind === 'lands during recovery') await land(stage);
     if (a.asleep) {
-      await atMost(SLEEP_MS, quiet(stage));
+      await atMost(pace.sleep, quiet());
       if (accident?.kind === 'sleeps past the purge') await stage.purge();
       a.wake();
     }
     // While a transaction is open nobody may decide what became of it.
-    await (a.late && accident?.call.endsWith('.commit') ? atMost(SLEEP_MS, quiet(stage)) : quiet(stage));
+    await (a.late && accident?.call.endsWith('.commit') ? atMost(pace.sleep, quiet()) : quiet());
     if (accident?.kind === 'lands at the end') {
       await land(stage);
-      await quiet(stage);
+      await quiet();
     }
     if (!a.dead) await acted;
-    await quiet(stage);
+    await quiet(pace.lasting);
     await audit(stage, scenario, accident);
     await scenario.check?.(stage);
+    await quiet(); // it may have started something itself
+    this.#auditFormerRuns(stage);
     return calls;
+  }
+
+  #auditFormerRuns({ world: { trace } }: Stage): void {
+    const strays = trace.flatMap(({ start, step, what }) => {
+      const former = this.#former.get(start.slice(0, start.lastIndexOf('/')));
+      return former ? [`${what} ${step} of ${former}`] : [];
+    });
+    assert.deepEqual(strays, [], `Steps ran of a run that was over: ${strays}`);
   }
 
   #dismiss(...processes: Process[]): void {
@@ -138,7 +185,7 @@ export class Lane {
 
   async #first(scenario: Scenario): Promise<Process> {
     const lease = scenario.shortLease ? SHORT_LEASE_MS : undefined;
-    if (this.#a && !this.#a.dead && this.#aLease === lease) return this.#a;
+    if (this.#a && !this.#a.dead && !this.#a.stopped && this.#aLease === lease) return this.#a;
     if (this.#a) this.#dismiss(this.#a);
     this.#aLease = lease;
     this.#a = await this.#start('a', lease);
@@ -146,20 +193,22 @@ export class Lane {
   }
 
   #start(name: string, lease?: number): Promise<Process> {
-    return Process.start(`${name}-${this.#id}-${++this.#processes}`, this.#databases, () => this.#world, lease);
+    // A server knows whose a connection is by this name, and other test files have processes on it, too.
+    const unique = `${name}-${process.pid}-${this.#id}-${++this.#processes}`;
+    return this.#keeper.start(unique, this.#databases, () => this.#world, lease);
   }
 
   async #clear(): Promise<void> {
     const { store, business } = this.#databases;
-    await store.jobs.clear();
+    await this.#keeper.jobsIn(store).clear();
     await business.business.clear();
   }
 }
 
 /** A run that hangs is a failure of its own. */
-async function inTime<R>(run: Promise<R>, describe: () => string): Promise<R> {
+async function inTime<R>(ms: number, run: Promise<R>, describe: () => string): Promise<R> {
   const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`It hangs; ${describe()}`)), RUN_TIMEOUT_MS);
+  const timer = setTimeout(() => reject(new Error(`It hangs; ${describe()}`)), ms);
   try {
     return await Promise.race([run, late]);
   } finally {
@@ -179,25 +228,25 @@ async function land({ a }: Stage): Promise<void> {
 }
 
 /** Everybody recovers, until nothing is left to be done; time passes quickly for a job that nobody touches. */
-async function quiet(stage: Stage): Promise<void> {
+async function untilQuiet(stage: Stage, pace: Pace, lastingMs: number): Promise<void> {
   const { a, b } = stage;
   let last = '';
   let since = performance.now();
   let describe = '';
   await until('', async () => {
     const row = await stage.row();
-    if (isFinal(row) && (stage.acted || a.dead || a.asleep || a.late)) return true;
     const seen = JSON.stringify([row?.status, row?.lease, row?.step, row?.attempt]);
     const now = performance.now();
     if (seen !== last || b.running > 0 || (a.running > 0 && !a.dead && !a.asleep)) since = now;
     last = seen;
+    if (isFinal(row) && (stage.acted || a.dead || a.asleep || a.late)) return now - since >= lastingMs;
     describe = `${seen}, acted: ${stage.acted}`;
-    if (row && now - since > (a.dead || a.asleep ? QUIET_WITHOUT_HOLDER_MS : QUIET_MS)) {
+    if (row && now - since > (a.dead || a.asleep ? pace.quietWithoutHolder : pace.quiet)) {
       await stage.timePasses(row.lease);
       since = now;
     }
     return false;
-  }).catch(() => {
-    throw new Error(`The job does not come to an end: ${describe}`);
+  }).catch((cause) => {
+    throw new Error(`The job does not come to an end: ${describe} (${cause.message})`, { cause });
   });
 }

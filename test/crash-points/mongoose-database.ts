@@ -31,6 +31,7 @@ async function openMongodb(label: string): Promise<Database> {
   const own = await createConnection(url).asPromise();
   return {
     jobs: jobsIn(own),
+    ledger: ledgerIn(own),
     business: businessIn(own),
     open: async (appName) => new MongooseProcessDatabase(await createConnection(url, { appName }).asPromise()),
     close: () => own.close(true),
@@ -46,6 +47,17 @@ function jobsIn(connection: Connection): Jobs {
       await jobs.updateOne(filter, [{ $set: { due_at: '$$NOW' } }]);
     },
     age: () => unlessLocked(jobs, { finished_at: { $exists: true } }, { finished_at: LONG_AGO }),
+  };
+}
+
+function ledgerIn(connection: Connection): Database['ledger'] {
+  const ledger = connection.collection('stepping_ledger');
+  return {
+    clear: async () => void (await ledger.deleteMany({ _id: { $ne: '~version' as never } })),
+    async makeDue(gid) {
+      const ofGid = { $gte: `${gid}/`, $lt: `${gid}0` } as never;
+      await ledger.updateMany({ _id: ofGid, held: 1 }, [{ $set: { due_at: '$$NOW' } }]);
+    },
   };
 }
 

@@ -1,17 +1,19 @@
 import {
   createStepping,
+  type DbProvider,
   DbProviders,
   type DbTransaction,
   defineStep,
   type StepContext,
   type Stepping,
   type SteppingPlugin,
+  type TmPlugin,
   unchecked,
 } from '@stepping/core';
-import { localTm, Store, type StorePlugin, type TransactionStore } from '@stepping/tm-local';
+import { localTm, Store, type StoredJob, type StorePlugin, type TransactionStore } from '@stepping/tm-local';
 import { hostedProcessor } from '@stepping/tm-local-hosted-processor';
 import { type Accident, ConnectionLost, ProcessDied } from './accidents.js';
-import { ENLISTED, type Passage, PROVIDER, STORE, TRANSACTION, throughBoundary, UNHEARD } from './boundaries.js';
+import { ENLISTED, LEDGER, type Passage, PROVIDER, STORE, TRANSACTION, throughBoundary, UNHEARD } from './boundaries.js';
 import type { Business, Database, Jobs, ProcessDatabase } from './databases.js';
 
 /** Long: when a lease is over, or a prepared job is asked about, is what the harness says (`due_at`). Unit: ms. */
@@ -39,9 +41,23 @@ interface Mishaps<R> {
   losesCommit?(how: 'done' | 'not done'): void;
 }
 
+/** A job as the harness looks at it. */
+export interface SeenJob {
+  readonly status: StoredJob['status'];
+  /** The next one, from 0. */
+  readonly step: number;
+  /** How many steps it has. */
+  readonly of: number;
+  readonly attempt: number;
+  readonly lease?: number;
+}
+
 /** What a run gives to its processes. */
 export interface World {
+  /** Of the run. */
   readonly gid: string;
+  /** Of its job: the same, unless that was drawn. */
+  jobGid: string;
   readonly jobs: Jobs;
   readonly business: Business;
   readonly trace: Trace[];
@@ -57,7 +73,7 @@ export type StepName = (typeof STEPS)[number];
 export class Process {
   readonly name: string;
   readonly steps: Record<StepName, ReturnType<typeof aStep>>;
-  readonly #world: () => World;
+  protected readonly world: () => World;
   /** Calls of this run, in order. */
   calls: string[] = [];
   accident: Accident | undefined;
@@ -65,6 +81,7 @@ export class Process {
   happened = false;
   dead = false;
   asleep = false;
+  stopped = false;
   /** A processor that claims nothing is one that is not there yet. */
   claims = false;
   /** What lands later. */
@@ -74,7 +91,7 @@ export class Process {
   running = 0;
   stepping!: Stepping;
   business!: ProcessDatabase;
-  store!: TransactionStore;
+  #store!: TransactionStore;
   #storeDatabase!: ProcessDatabase;
   #counts = new Map<string, number>();
   #awake: Promise<void> = Promise.resolve();
@@ -82,7 +99,7 @@ export class Process {
 
   constructor(name: string, world: () => World) {
     this.name = name;
-    this.#world = world;
+    this.world = world;
     this.steps = { one: aStep('one', this), two: aStep('two', this), once: aStep('once', this) };
   }
 
@@ -93,22 +110,36 @@ export class Process {
     leaseMs = LEASE_MS,
   ): Promise<Process> {
     const process = new Process(name, world);
-    process.business = await databases.business.open(name);
-    process.#storeDatabase = databases.store === databases.business ? process.business : await databases.store.open(name);
+    await process.open(databases);
+    const tm = localTm({
+      store: process.#storeThroughBoundary(process.#storeDatabase.storePlugin()),
+      processor: hostedProcessor({ maxPollMs: 50, concurrency: 4 }),
+      leaseMs,
+      prepareTimeoutMs: NEVER_MS,
+    });
+    await process.startApp(tm);
+    return process;
+  }
+
+  protected async open({ store, business }: { store: Database; business: Database }): Promise<void> {
+    this.business = await business.open(this.name);
+    this.#storeDatabase = store === business ? this.business : await store.open(this.name);
+  }
+
+  protected async startApp(tm: TmPlugin): Promise<void> {
     const stepping = createStepping({
-      steps: Object.values(process.steps),
-      tm: localTm({
-        store: process.#storeThroughBoundary(process.#storeDatabase.storePlugin()),
-        processor: hostedProcessor({ maxPollMs: 50, concurrency: 4 }),
-        leaseMs,
-        prepareTimeoutMs: NEVER_MS,
-      }),
-      use: [process.#databaseThroughBoundary(process.business.dbPlugin())],
+      steps: Object.values(this.steps),
+      tm,
+      use: [this.#databaseThroughBoundary(this.business.dbPlugin())],
       logger: silent,
     });
     await stepping.start();
-    process.stepping = throughCreateJob(stepping, (transaction) => process.transaction(transaction));
-    return process;
+    this.stepping = this.#throughCreateJob(stepping);
+  }
+
+  async find(gid: string): Promise<SeenJob | undefined> {
+    const row = await this.#store.find(gid);
+    return row && { ...row, of: JSON.parse(row.steps).steps.length };
   }
 
   /** Forgets the run before. */
@@ -126,7 +157,7 @@ export class Process {
     await this.#awake;
     if (this.dead) throw new ProcessDied();
     if (!this.claims && POLLS.has(call)) return (call === 'store.claimDue' ? [] : new Map()) as never;
-    if (!(await this.#isOfThisRun(call, args))) return real();
+    if (!(await this.isOfThisRun(call, args))) return real();
     const lost = async () => {
       if (call in UNHEARD) return UNHEARD[call] as never;
       throw new ConnectionLost(`The connection broke at ${call}`);
@@ -206,6 +237,7 @@ export class Process {
   }
 
   async stop(): Promise<void> {
+    this.stopped = true;
     this.wake();
     await this.stepping.stop({ drainTimeoutMs: 0 }).catch(() => {});
     for (const database of this.#databases) await database.close();
@@ -220,7 +252,7 @@ export class Process {
     const { start } = context.args;
     this.running++;
     try {
-      const { trace, behaviour } = this.#world();
+      const { trace, behaviour } = this.world();
       await this.own(
         `step.${step}`,
         async () => {
@@ -273,14 +305,14 @@ export class Process {
   }
 
   /** Not of a run before, that is not quite over yet; and no claim that finds nothing. */
-  async #isOfThisRun(call: string, args: readonly unknown[]): Promise<boolean> {
+  protected async isOfThisRun(call: string, args: readonly unknown[]): Promise<boolean> {
     if (call === 'store.nextDueInMs') return false;
     if (call === 'store.claimDue') {
       const { queue } = args[0] as { queue: string };
-      const dueInMs = (await this.store.nextDueInMs([queue])).get(queue);
+      const dueInMs = (await this.#store.nextDueInMs([queue])).get(queue);
       return dueInMs !== undefined && dueInMs <= 0;
     }
-    return OF_NO_GID.has(call) || JSON.stringify(args).includes(this.#world().gid);
+    return OF_NO_GID.has(call) || JSON.stringify(args).includes(this.world().gid);
   }
 
   #storeThroughBoundary(inner: StorePlugin): StorePlugin {
@@ -292,8 +324,8 @@ export class Process {
             registry.provide(injectable, (r) => {
               const made = factory(r);
               if ((injectable as unknown) !== Store) return made;
-              this.store = made as TransactionStore;
-              return this.#wrapStore(this.store) as never;
+              this.#store = made as TransactionStore;
+              return this.#wrapStore(this.#store) as never;
             }),
         }),
     };
@@ -321,7 +353,7 @@ export class Process {
         const known =
           wrapped.get(made) ??
           ({
-            add: (provider) => made.add(throughBoundary('db', provider, PROVIDER, this.pass, { beyond: true })),
+            add: (provider) => made.add(this.#wrapProvider(provider)),
             find: (ref) => made.find(ref),
             all: () => made.all(),
           } satisfies DbProviders);
@@ -336,6 +368,29 @@ export class Process {
       stop: (r, options) => inner.stop?.(resolver(r), options),
     };
   }
+
+  #wrapProvider(provider: DbProvider): DbProvider {
+    const wrapped = throughBoundary('db', provider, PROVIDER, this.pass, { beyond: true });
+    const ledger = provider.ledger && throughBoundary('ledger', provider.ledger, LEDGER, this.pass);
+    return new Proxy(wrapped, { get: (target, member) => (member === 'ledger' ? ledger : target[member as keyof DbProvider]) });
+  }
+
+  /** The app, with every transaction that a job is tied to going through the boundary: also those that `inTransaction` opens. */
+  #throughCreateJob(stepping: Stepping): Stepping {
+    return new Proxy(stepping, {
+      get: (target, member) => {
+        const value = Reflect.get(target, member, target) as unknown;
+        if (typeof value !== 'function') return value;
+        if (member !== 'createJob') return value.bind(target);
+        return (options: { gid?: string; transaction?: DbTransaction } = {}) => {
+          const { transaction } = options;
+          const job = target.createJob({ ...options, ...(transaction ? { transaction: this.transaction(transaction) } : {}) });
+          if (options.gid === undefined) this.world().jobGid = job.gid;
+          return job;
+        };
+      },
+    });
+  }
 }
 
 function aStep<N extends StepName>(name: N, process: Process) {
@@ -344,19 +399,6 @@ function aStep<N extends StepName>(name: N, process: Process) {
     args: unchecked<{ start: string }>(),
     retry: { minDelayMs: 1, maxDelayMs: 5, ...(name === 'once' ? { maxAttempts: 1 } : {}) },
     run: (context) => process.run(name, context as never),
-  });
-}
-
-/** The app, with every transaction that a job is tied to going through the boundary: also those that `inTransaction` opens. */
-function throughCreateJob(stepping: Stepping, wrap: (transaction: DbTransaction) => DbTransaction): Stepping {
-  return new Proxy(stepping, {
-    get(target, member) {
-      const value = Reflect.get(target, member, target) as unknown;
-      if (typeof value !== 'function') return value;
-      if (member !== 'createJob') return value.bind(target);
-      return (options: { transaction?: DbTransaction } = {}) =>
-        target.createJob({ ...options, ...(options.transaction ? { transaction: wrap(options.transaction) } : {}) });
-    },
   });
 }
 

@@ -1,16 +1,18 @@
 import { permanent, type StepContext, SteppingError } from '@stepping/core';
 import { MENDED } from './accidents.js';
-import type { Process } from './process.js';
+import type { Process, StepName } from './process.js';
 import type { Start } from './stage.js';
 import { type Stage, until } from './stage.js';
 
-/** Where the jobs are: in the database of the business transaction, or in another one. */
-export type Path = 'enlisted' | 'two-phase';
+/** Where the jobs are: in the database of the business transaction, in another one, or on a DTM server. */
+export type Path = 'enlisted' | 'two-phase' | 'dtm';
 
 export interface Scenario {
   readonly name: string;
   /** The calls that the first process makes when nothing goes wrong, in order: the points of the enumeration. Without a list: not on this path. */
   readonly calls: Readonly<Partial<Record<Path, readonly string[]>>>;
+  /** On DTM: which of them are points. What is the same in many scenarios has its accidents in one or two. */
+  readonly pointsOnDtm?: RegExp;
   /** Only where writers wait for each other's rows, not for the whole file. */
   readonly rowLocks?: boolean;
   /** Only where a driver runs a transaction again that the server refused to go on with. */
@@ -32,6 +34,16 @@ export interface Scenario {
 }
 
 const RUN_BOTH = ['step.one', 'store.save', 'step.two', 'store.save'];
+
+/** A step that DTM calls for. */
+export const runOnDtm = (step: StepName, ...inside: string[]) => ['callback.step', 'ledger.begin', `step.${step}`, ...inside, 'ledger.end'];
+export const RUN_BOTH_ON_DTM = [...runOnDtm('one'), ...runOnDtm('two')];
+/** DTM knows no instances, so whose job is stored under a gid that somebody chose is looked up. */
+export const PREPARE_ON_DTM = ['server.prepare', 'server.query', 'ledger.read'];
+/** Beside the steps, which are enumerated in others. */
+export const BESIDE_STEPS = /^(transaction|user|server|db|callback\.question|ledger\.read)/;
+/** Beside the start, which is enumerated in others. */
+export const AFTER_START = /^(callback|ledger\.(begin|extend|end)|step|once|server\.forceStop)/;
 
 /** As the documentation tells users who hold their own transaction. */
 async function commitAndSubmit(stage: Stage, start: Start, commitWhatever: boolean): Promise<void> {
@@ -70,7 +82,7 @@ async function leftPrepared(stage: Stage, end: 'commit' | 'rollback'): Promise<v
 }
 
 /** A job that failed for good at its first step. */
-async function failed(stage: Stage): Promise<void> {
+export async function failed(stage: Stage): Promise<void> {
   const { b } = stage;
   b.claims = true;
   await stage.plainStart(b, stage.start(['one', 'two'], { tied: false }));
@@ -79,7 +91,7 @@ async function failed(stage: Stage): Promise<void> {
   stage.done.add('set up');
 }
 
-async function verb(stage: Stage, name: string, work: () => Promise<unknown>): Promise<void> {
+export async function verb(stage: Stage, name: string, work: () => Promise<unknown>): Promise<void> {
   try {
     await work();
     stage.done.add(name);
@@ -88,12 +100,12 @@ async function verb(stage: Stage, name: string, work: () => Promise<unknown>): P
   }
 }
 
-const failsInSetUp: Scenario['behaviour'] = async (stage) => {
+export const failsInSetUp: NonNullable<Scenario['behaviour']> = async (stage) => {
   if (!stage.done.has('set up')) throw permanent('no such account');
 };
 
 /** Whoever was not heard says it again: nothing may be in a state that nobody can leave. */
-async function redriven(stage: Stage): Promise<void> {
+export async function redriven(stage: Stage): Promise<void> {
   const row = await stage.row();
   if (stage.done.has('redrive') && row?.status === 'failed') throw new Error('redrive was acknowledged, but the job is still failed');
   if (row?.status !== 'failed') return;
@@ -105,12 +117,15 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: 'start in a transaction of ours',
     calls: {
+      dtm: ['transaction.insertBarrier', ...PREPARE_ON_DTM, 'transaction.commit', 'server.submit', ...RUN_BOTH_ON_DTM],
       'two-phase': ['transaction.insertBarrier', 'store.create', 'transaction.commit', 'store.change', ...RUN_BOTH],
       enlisted: ['enlisted.create', 'transaction.commit', ...RUN_BOTH],
     },
     act: (stage) => stage.inTransaction(stage.a, stage.start(['one', 'two'], { tied: true })),
     async check({ a: { accident, calls }, starts: [start] }) {
       if (!accident || !MENDED.has(accident.kind)) return;
+      // The first commit has failed for good, and its gid with it.
+      if (start && isDead(start) && accident.kind === 'ended by the server' && accident.call === 'transaction.commit') return;
       if (start?.told !== 'yes') throw new Error(`What the driver mends was told: ${start?.error}`);
       const runs = calls.filter((call) => call === 'transaction.insertBarrier' || call === 'enlisted.create').length;
       if (runs !== (accident.kind === 'ended by the server' ? 2 : 1)) throw new Error(`The body ran ${runs} times`);
@@ -119,7 +134,9 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: 'start in a transaction of ours, after a write conflict',
     repeats: true,
+    pointsOnDtm: BESIDE_STEPS,
     calls: {
+      dtm: ['transaction.insertBarrier', ...PREPARE_ON_DTM, 'transaction.commit', 'server.submit', ...RUN_BOTH_ON_DTM],
       'two-phase': ['transaction.insertBarrier', 'store.create', 'transaction.commit', 'store.change', ...RUN_BOTH],
       enlisted: ['enlisted.create', 'transaction.commit', ...RUN_BOTH],
     },
@@ -135,7 +152,9 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'prepare, commit by hand, submit',
+    pointsOnDtm: BESIDE_STEPS,
     calls: {
+      dtm: ['transaction.insertBarrier', ...PREPARE_ON_DTM, 'user.commit', 'db.hasCommitted', 'server.submit', ...RUN_BOTH_ON_DTM],
       'two-phase': ['transaction.insertBarrier', 'store.create', 'user.commit', 'db.hasCommitted', 'store.change', ...RUN_BOTH],
       enlisted: ['enlisted.create', 'user.commit', 'store.find', 'store.claimDue', ...RUN_BOTH],
     },
@@ -143,7 +162,9 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'prepare, commit by hand whatever it said',
+    pointsOnDtm: BESIDE_STEPS,
     calls: {
+      dtm: ['transaction.insertBarrier', ...PREPARE_ON_DTM, 'user.commit', 'db.hasCommitted', 'server.submit', ...RUN_BOTH_ON_DTM],
       'two-phase': ['transaction.insertBarrier', 'store.create', 'user.commit', 'db.hasCommitted', 'store.change', ...RUN_BOTH],
       enlisted: ['enlisted.create', 'user.commit', 'store.find', 'store.claimDue', ...RUN_BOTH],
     },
@@ -152,6 +173,16 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: 'rollback by hand, submit in a finally',
     calls: {
+      dtm: [
+        'transaction.insertBarrier',
+        ...PREPARE_ON_DTM,
+        'user.rollback',
+        'db.hasCommitted',
+        'db.resolveInDoubt',
+        'server.query',
+        'ledger.read',
+        'server.abort',
+      ],
       'two-phase': [
         'transaction.insertBarrier',
         'store.create',
@@ -184,7 +215,9 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'commit by hand unheard, then resolve',
+    pointsOnDtm: BESIDE_STEPS,
     calls: {
+      dtm: ['transaction.insertBarrier', ...PREPARE_ON_DTM, 'db.resolveInDoubt', 'server.submit', ...RUN_BOTH_ON_DTM],
       'two-phase': ['transaction.insertBarrier', 'store.create', 'db.resolveInDoubt', 'store.change', ...RUN_BOTH],
       enlisted: ['enlisted.create', 'store.resolve', 'store.claimDue', ...RUN_BOTH],
     },
@@ -193,6 +226,7 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: 'connection lost before the commit by hand, then resolve',
     calls: {
+      dtm: ['transaction.insertBarrier', ...PREPARE_ON_DTM, 'db.resolveInDoubt', 'server.query', 'ledger.read', 'server.abort'],
       'two-phase': ['transaction.insertBarrier', 'store.create', 'db.resolveInDoubt', 'store.find', 'store.change'],
       enlisted: ['enlisted.create', 'store.resolve'],
     },
@@ -201,6 +235,7 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: 'start of a gid that exists',
     calls: {
+      dtm: ['transaction.insertBarrier', ...PREPARE_ON_DTM, 'transaction.deleteBarrier', 'transaction.rollback'],
       'two-phase': ['transaction.insertBarrier', 'store.create', 'transaction.deleteBarrier', 'transaction.rollback'],
       enlisted: ['enlisted.create', 'transaction.rollback'],
     },
@@ -218,7 +253,19 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'two starts of one gid',
+    pointsOnDtm: BESIDE_STEPS,
     calls: {
+      dtm: [
+        'transaction.insertBarrier',
+        ...PREPARE_ON_DTM,
+        'transaction.commit',
+        'server.submit',
+        ...RUN_BOTH_ON_DTM,
+        'transaction.insertBarrier',
+        ...PREPARE_ON_DTM,
+        'transaction.deleteBarrier',
+        'transaction.rollback',
+      ],
       'two-phase': [
         'transaction.insertBarrier',
         'store.create',
@@ -240,23 +287,28 @@ export const SCENARIOS: readonly Scenario[] = [
     },
     async check(stage) {
       // Whoever was not told goes on asking, with the same gid.
-      for (let i = 0; !stage.starts.some((start) => start.told === 'yes' || isDuplicate(start)); i++) {
+      for (let i = 0; !stage.starts.some((start) => start.told === 'yes' || isDuplicate(start) || isDead(start)); i++) {
         if (i === 20) throw new Error('A repeat with the same gid is never answered');
         await stage.inTransaction(stage.b, stage.start(['one', 'two'], { tied: true, id: `repeat-${i}` }));
       }
       if (isPurged(stage)) return;
       const deeds = await Promise.all(stage.starts.map((start) => stage.committed(start)));
-      if (deeds.filter(Boolean).length !== 1) throw new Error(`${deeds.filter(Boolean).length} starts of one gid committed`);
+      if (deeds.filter(Boolean).length !== (stage.starts.some(isDead) ? 0 : 1))
+        throw new Error(`${deeds.filter(Boolean).length} starts of one gid committed`);
     },
   },
   {
     name: 'plain start of two steps',
-    calls: { enlisted: ['store.create', ...RUN_BOTH] },
+    calls: { enlisted: ['store.create', ...RUN_BOTH], dtm: [...PREPARE_ON_DTM, 'server.submit', ...RUN_BOTH_ON_DTM] },
     act: (stage) => stage.plainStart(stage.a, stage.start(['one', 'two'], { tied: false })),
   },
   {
     name: 'a step that fails once',
-    calls: { enlisted: ['store.create', 'step.one', 'store.save', 'store.claimDue', ...RUN_BOTH] },
+    pointsOnDtm: AFTER_START,
+    calls: {
+      enlisted: ['store.create', 'step.one', 'store.save', 'store.claimDue', ...RUN_BOTH],
+      dtm: [...PREPARE_ON_DTM, 'server.submit', ...runOnDtm('one'), ...RUN_BOTH_ON_DTM],
+    },
     act: (stage) => stage.plainStart(stage.a, stage.start(['one', 'two'], { tied: false })),
     async behaviour(stage, step) {
       if (step === 'one' && stage.world.trace.filter(({ what }) => what === 'begins').length === 1) throw new Error('not yet');
@@ -267,7 +319,9 @@ export const SCENARIOS: readonly Scenario[] = [
     calls: {
       enlisted: ['store.create', 'step.one', 'once.work', 'once.commit', 'store.save', 'step.two', 'store.save'],
       'two-phase': ['store.create', 'step.one', 'once.work', 'once.commit', 'store.save', 'step.two', 'store.save'],
+      dtm: [...PREPARE_ON_DTM, 'server.submit', ...runOnDtm('one', 'once.work', 'once.commit'), ...runOnDtm('two')],
     },
+    pointsOnDtm: AFTER_START,
     // R10 looks at how long ago the lease ended, which no harness can put forward.
     sleepsPastThePurge: false,
     act: (stage) => stage.plainStart(stage.a, stage.start(['one', 'two'], { tied: false })),
@@ -282,7 +336,11 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'a step with one attempt',
-    calls: { enlisted: ['store.create', 'store.save', 'step.once', 'store.save'] },
+    pointsOnDtm: AFTER_START,
+    calls: {
+      enlisted: ['store.create', 'store.save', 'step.once', 'store.save'],
+      dtm: [...PREPARE_ON_DTM, 'server.submit', ...runOnDtm('once')],
+    },
     act: (stage) => stage.plainStart(stage.a, stage.start(['once'], { tied: false })),
     ends: ['succeeded', 'failed', undefined],
     async check(stage) {
@@ -317,7 +375,10 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'redrive',
-    calls: { enlisted: ['store.change', 'store.find', 'store.claimDue', ...RUN_BOTH] },
+    calls: {
+      enlisted: ['store.change', 'store.find', 'store.claimDue', ...RUN_BOTH],
+      dtm: ['server.query', 'server.query', 'ledger.read', 'server.prepare', 'server.query', 'server.submit', ...RUN_BOTH_ON_DTM],
+    },
     setUp: failed,
     act: (stage) => verb(stage, 'redrive', () => stage.a.stepping.jobs.redrive(stage.gid)),
     behaviour: failsInSetUp,
@@ -369,7 +430,9 @@ export const SCENARIOS: readonly Scenario[] = [
   ...(['commit', 'rollback'] as const).flatMap((end): Scenario[] => [
     {
       name: `query-back after a ${end}`,
+      pointsOnDtm: BESIDE_STEPS,
       calls: {
+        dtm: ['callback.question', 'db.resolveInDoubt', ...(end === 'commit' ? RUN_BOTH_ON_DTM : [])],
         'two-phase': ['store.claimDue', 'db.resolveInDoubt', 'store.save', ...(end === 'commit' ? ['store.claimDue', ...RUN_BOTH] : [])],
       },
       setUp: (stage) => leftPrepared(stage, end),
@@ -377,7 +440,14 @@ export const SCENARIOS: readonly Scenario[] = [
     },
     {
       name: `settle after a ${end}`,
+      pointsOnDtm: BESIDE_STEPS,
       calls: {
+        dtm: [
+          'server.query',
+          'ledger.read',
+          'db.resolveInDoubt',
+          ...(end === 'commit' ? ['server.submit', ...RUN_BOTH_ON_DTM] : ['server.abort']),
+        ],
         'two-phase': ['store.find', 'db.resolveInDoubt', 'store.change', ...(end === 'commit' ? ['store.claimDue', ...RUN_BOTH] : [])],
       },
       setUp: (stage) => leftPrepared(stage, end),
@@ -436,6 +506,11 @@ async function resolveAfter(stage: Stage, what: 'commit' | 'rollback'): Promise<
 /** Idempotency lasts as long as the retention. */
 function isPurged({ a }: Stage): boolean {
   return a.accident?.kind === 'sleeps past the purge';
+}
+
+/** On DTM: rolled back, and never to be used again. */
+function isDead({ error }: Start): boolean {
+  return SteppingError.is(error, 'JOB_STATUS');
 }
 
 function isDuplicate({ error }: Start): boolean {

@@ -138,7 +138,8 @@ const openMariadb: OpenSql = async (label) => {
     hasConnections: true,
     breakConnection: (runner) => {
       const { databaseConnection: connection } = runner as any;
-      Object.assign(runner, { isReleased: true });
+      // Else it would go back into the pool, with the transaction open in it.
+      Object.assign(runner, { isReleased: true, databaseConnection: undefined });
       const end = async () => connection.stream.destroy(new Error('The connection broke'));
       const commit = () =>
         new Promise<void>((resolve, reject) => connection.query('COMMIT', (error: unknown) => (error ? reject(error) : resolve())));

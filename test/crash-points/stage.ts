@@ -1,11 +1,12 @@
 import { SteppingError } from '@stepping/core';
-import type { StoredJob } from '@stepping/tm-local';
-import type { Process, StepName, World } from './process.js';
+import type { Process, SeenJob, StepName, World } from './process.js';
 
 /** One start of a job, and what its caller was told. */
 export interface Start {
   readonly id: string;
   readonly gid: string;
+  /** Its job has a gid of its own, that nobody else can have. */
+  readonly drawn?: boolean;
   readonly steps: readonly StepName[];
   /** Whether it was tied to a business transaction, which does the deed of this id. */
   readonly tied: boolean;
@@ -23,6 +24,7 @@ export class Stage {
   readonly world: World;
   readonly gid: string;
   readonly starts: Start[] = [];
+  readonly startedAt = Date.now();
   /** How often the body of a transaction of ours has begun. */
   bodies = 0;
   /** What the first process was to do is done, well or not. */
@@ -37,8 +39,9 @@ export class Stage {
     this.gid = gid;
   }
 
-  start(steps: readonly StepName[], { tied, id = '1', gid = this.gid }: { tied: boolean; id?: string; gid?: string }): Start {
-    const start: Start = { id: `${gid}/${id}`, gid, steps, tied };
+  start(steps: readonly StepName[], { tied, drawn = false, id = '1' }: { tied: boolean; drawn?: boolean; id?: string }): Start {
+    const { gid } = this;
+    const start: Start = { id: `${gid}/${id}`, gid, drawn, steps, tied };
     this.starts.push(start);
     return start;
   }
@@ -58,7 +61,7 @@ export class Stage {
   async inTransaction(process: Process, start: Start): Promise<void> {
     await this.tell(process, start, async () => {
       await process.business.inTransaction(process.stepping, {
-        gid: start.gid,
+        gid: start.drawn ? undefined : start.gid,
         deed: start.id,
         begins: () => {
           this.bodies++;
@@ -73,7 +76,7 @@ export class Stage {
 
   async plainStart(process: Process, start: Start): Promise<void> {
     await this.tell(process, start, async () => {
-      const job = process.stepping.createJob({ gid: start.gid });
+      const job = process.stepping.createJob(start.drawn ? {} : { gid: start.gid });
       for (const step of start.steps) job.addStep(process.steps[step], { start: start.id });
       const { duplicate } = await job.start();
       return duplicate ? 'no' : 'yes';
@@ -93,13 +96,13 @@ export class Stage {
     };
   }
 
-  row(): Promise<StoredJob | undefined> {
-    return this.b.store.find(this.gid);
+  row(): Promise<SeenJob | undefined> {
+    return this.b.find(this.world.jobGid);
   }
 
   /** Time passes for this job: its lease ends, or its backoff, or the wait before its database is asked. */
   timePasses(lease?: number): Promise<void> {
-    return this.world.jobs.makeDue(this.gid, lease);
+    return this.world.jobs.makeDue(this.world.jobGid, lease);
   }
 
   /** A long time passes after the end of all jobs. False: not now, a transaction is in the way. */
@@ -119,11 +122,11 @@ export class Stage {
   }
 }
 
-export function isFinal(row: StoredJob | undefined): boolean {
+export function isFinal(row: SeenJob | undefined): boolean {
   return row === undefined || !['prepared', 'submitted'].includes(row.status);
 }
 
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 30_000;
 
 export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
   const giveUpAt = performance.now() + PATIENCE_MS;

@@ -13,6 +13,7 @@ import type { SqlDatabase } from './sql-databases.js';
 export function onTypeorm(sql: SqlDatabase): Database {
   return {
     jobs: jobsIn(sql),
+    ledger: ledgerIn(sql),
     business: businessIn(sql),
     open: async (processName) => {
       const dataSource = await sql.open(processName);
@@ -31,6 +32,14 @@ function jobsIn(sql: SqlDatabase): Jobs {
       await sql.run(`update stepping_job set due_at = ${sql.now} where gid = ? and due_at is not null${ofLease}`, [gid]);
     },
     age: () => unlessLocked(sql.run(`update stepping_job set finished_at = ${sql.longAgo} where finished_at is not null`)),
+  };
+}
+
+function ledgerIn(sql: SqlDatabase): Database['ledger'] {
+  return {
+    clear: async () => void (await sql.run('delete from stepping_ledger')),
+    makeDue: async (gid) =>
+      void (await unlessLocked(sql.run(`update stepping_ledger set due_at = ${sql.now} where gid = ? and held = 1`, [gid]))),
   };
 }
 
