@@ -32,7 +32,7 @@ interface CommonDtmOptions {
    * steps take, and short, since the server makes repeats one after another. Default 5 000. Unit: ms.
    */
   readonly requestTimeoutMs?: number | undefined;
-  /** How old a prepared job is at least when the server asks what became of its transaction. Default: `retryIntervalMs`. Unit: ms. */
+  /** How old a prepared job is, to the second, before the server asks what became of its transaction: it looks after `retryIntervalMs`, then every 10 s. Default: `retryIntervalMs`. Unit: ms. */
   readonly prepareTimeoutMs?: number | undefined;
   /** `start()` and `submit()` wait for the first attempt of each step, for at most a minute. They succeed as they do without: when the job is stored. Default false. */
   readonly waitResult?: boolean | undefined;
