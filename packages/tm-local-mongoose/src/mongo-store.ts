@@ -32,6 +32,13 @@ import { ServerClock } from './server-clock.js';
 import type { StoreSettings } from './store-settings.js';
 import { writeToken } from './write-token.js';
 
+/**
+ * What keeps jobs going is given up after this long and sent again: to the new primary, where the old one has fallen silent. (The driver would wait for that one for half a minute and more, and whatever
+ * queues up behind it as well.) Longer than a majority may take, and a little more for each job of a batch. Unit: ms.
+ */
+const ANSWER_TIMEOUT_MS = 10_000;
+const JOB_TIMEOUT_MS = 30;
+
 /** What there is between start and stop. */
 interface Opened {
   readonly client: mongo.MongoClient;
@@ -101,16 +108,21 @@ export class MongoStore implements TransactionStore {
 
   async create(jobs: readonly CreateJob[]): Promise<readonly CreateAnswer[]> {
     const { creations } = this.#opened;
-    return jobs.length === 0 ? [] : creations.create(jobs);
+    return jobs.length === 0 ? [] : within(timeoutMs(jobs.length), 'Storing jobs', () => creations.create(jobs));
   }
 
   async createAlone(job: CreateJob, waitMs: number): Promise<CreateAnswer> {
-    return this.#opened.creations.createAlone(job, waitMs);
+    const { creations } = this.#opened;
+    return within(waitMs + ANSWER_TIMEOUT_MS, 'Storing a job', () => creations.createAlone(job, waitMs));
   }
 
   async save(saves: readonly Save[]): Promise<ReadonlySet<string>> {
     const { jobs } = this.#opened;
     if (saves.length === 0) return new Set();
+    return within(timeoutMs(saves.length), 'A save', () => this.#save(jobs, saves));
+  }
+
+  async #save(jobs: JobCollection, saves: readonly Save[]): Promise<ReadonlySet<string>> {
     const statements = saves.map((save) => saveStatement(save, this.#tokenOf(save)));
     const { matchedCount } = await orRefused(jobs.bulkWrite(statements, { ordered: false }));
     if (matchedCount === saves.length) return gidsOf(saves);
@@ -134,16 +146,20 @@ export class MongoStore implements TransactionStore {
   }
 
   async change(changes: readonly Change[]): Promise<readonly ChangeAnswer[]> {
+    const { jobs } = this.#opened;
+    return within(timeoutMs(changes.length), 'A change', () => this.#change(jobs, changes));
+  }
+
+  async #change(jobs: JobCollection, changes: readonly Change[]): Promise<readonly ChangeAnswer[]> {
     const answers = new Map<Change, ChangeAnswer>();
     // What is found after the write may be what it asks for, come there in between: then it is written again.
     for (let open = changes; open.length > 0; open = open.filter((change) => isOpen(change, answers.get(change)))) {
-      for (const [i, answer] of (await this.#changeOnce(open)).entries()) answers.set(open[i] as Change, answer);
+      for (const [i, answer] of (await this.#changeOnce(jobs, open)).entries()) answers.set(open[i] as Change, answer);
     }
     return changes.map((change) => answers.get(change) as ChangeAnswer);
   }
 
-  async #changeOnce(changes: readonly Change[]): Promise<readonly ChangeAnswer[]> {
-    const { jobs } = this.#opened;
+  async #changeOnce(jobs: JobCollection, changes: readonly Change[]): Promise<readonly ChangeAnswer[]> {
     const statements = changes.map((change) => changeStatement(change, this.#tokenOf(change)));
     await orRefused(jobs.bulkWrite(statements, { ordered: false }));
     const options = { projection: { status: 1, instance: 1, changed: 1 }, ...FROM_MAJORITY };
@@ -158,7 +174,8 @@ export class MongoStore implements TransactionStore {
   }
 
   async claimDue(claim: { queue: string; limit: number; leaseMs: number }): Promise<readonly ClaimedJob[]> {
-    return this.#opened.claims.claimDue(claim);
+    const { claims } = this.#opened;
+    return within(timeoutMs(claim.limit), 'A claim', () => claims.claimDue(claim));
   }
 
   async nextDueInMs(queues: readonly string[]): Promise<ReadonlyMap<string, number>> {
@@ -166,9 +183,9 @@ export class MongoStore implements TransactionStore {
     const [first, ...others] = queues;
     if (first === undefined) return new Map();
     const pipeline = nextDue(jobs.collectionName, [first, ...others]);
-    const heads = await orUnavailable(
-      jobs.aggregate<{ queue: string; due_at: Date; now: Date }>(pipeline, { hint: DUE_INDEX, batchSize: queues.length + 1 }).toArray(),
-    );
+    const options = { hint: DUE_INDEX, batchSize: queues.length + 1 };
+    const ask = () => jobs.aggregate<{ queue: string; due_at: Date; now: Date }>(pipeline, options).toArray();
+    const heads = await orUnavailable(within(ANSWER_TIMEOUT_MS, 'A look for due jobs', ask));
     for (const { now } of heads) clock.heard(now);
     return new Map(heads.map(({ queue, due_at, now }) => [queue, Math.max(0, due_at.getTime() - now.getTime())]));
   }
@@ -247,6 +264,10 @@ export class MongoStore implements TransactionStore {
     this.#tokens.set(write, token);
     return token;
   }
+}
+
+function timeoutMs(jobs: number): number {
+  return ANSWER_TIMEOUT_MS + jobs * JOB_TIMEOUT_MS;
 }
 
 function isOpen({ from, instance }: Change, answer: ChangeAnswer | undefined): boolean {

@@ -19,6 +19,7 @@ import { aClaim, aJob, aSave, openStore } from './a-store.js';
 const mongodb = await testService('mongodb-own');
 
 const MAJORITY = { writeConcern: { w: 'majority' } } as const;
+const aChange = { instance: undefined, queue: undefined, dueInMs: 0, held: false, error: undefined } as const;
 
 mongodb.describe('mongooseStore', () => {
   let url: string;
@@ -195,7 +196,7 @@ mongodb.describe('mongooseStore', () => {
 
   it('says that a change was made, although another one came upon it before it could read its answer', async () => {
     await store.create([aJob({ gid: 'a', status: 'prepared', queue: '~db/orders' })]);
-    const change = { gid: 'a', instance: undefined, queue: undefined, dueInMs: 0, held: false, error: undefined } as const;
+    const change = { ...aChange, gid: 'a' };
     const submit = { ...change, from: ['prepared'], to: 'submitted' } as const;
     const submitted = { changed: true, lease: 2 };
     assert.deepEqual(await store.change([submit]), [submitted]);
@@ -215,11 +216,10 @@ mongodb.describe('mongooseStore', () => {
       const jobs: JobCollection = Object.create(ours, { updateMany: { value: updateMany } });
       return new Claims({ jobs, clock: new ServerClock() });
     };
-    const change = { instance: undefined, queue: undefined, dueInMs: 0, held: false, error: undefined } as const;
 
     it('does not hold a job that was cancelled before it could read it: its lease is not that of the cancelling', async () => {
       await store.create([aJob({ gid: 'a' })]);
-      const claims = claimsWith(() => store.change([{ ...change, gid: 'a', from: ['submitted'], to: 'cancelled' }]));
+      const claims = claimsWith(() => store.change([{ ...aChange, gid: 'a', from: ['submitted'], to: 'cancelled' }]));
       const [claimed] = (await claims.claimDue(aClaim())) as [ClaimedJob];
       assert.deepEqual([claimed.status, claimed.lease, (await store.find('a'))?.lease], ['submitted', 2, 3]);
       assert.deepEqual(await store.extend([claimed], 10_000), new Set());
@@ -251,7 +251,7 @@ mongodb.describe('mongooseStore', () => {
 
     it('takes a prepared job for prepared, although it was submitted before it could read it', async () => {
       await store.create([aJob({ gid: 'a', status: 'prepared', queue: '~db/orders' })]);
-      const submit = { ...change, gid: 'a', instance: 'instance-of-a', from: ['prepared'], to: 'submitted', queue: 'default' } as const;
+      const submit = { ...aChange, gid: 'a', instance: 'instance-of-a', from: ['prepared'], to: 'submitted', queue: 'default' } as const;
       const claims = claimsWith(() => store.change([submit]));
       const [claimed] = (await claims.claimDue(aClaim({ queue: '~db/orders' }))) as [ClaimedJob];
       assert.deepEqual([claimed.status, claimed.queue, claimed.wasHeld], ['prepared', '~db/orders', false]);
@@ -508,6 +508,30 @@ mongodb.describe('mongooseStore', () => {
       proxy.cut();
       proxy.heal();
     });
+
+    it('gives up whatever keeps jobs going when no answer comes, so that it can be sent again to another primary', async () => {
+      const job = await aClaimedJob('a');
+      await eventually(() => farStore.find('a'));
+      const submit = { ...aChange, gid: 'b', from: ['prepared'], to: 'submitted' } as const;
+      proxy.swallowAnswers();
+      const began = performance.now();
+      const errors = await Promise.all(
+        [
+          () => farStore.save([aSave(job, { step: 1 })]),
+          () => farStore.change([submit]),
+          () => farStore.create([aJob({ gid: 'c' })]),
+          () => farStore.claimDue(aClaim({ limit: 10 })),
+          () => farStore.nextDueInMs(['default']),
+        ].map((call) => call().catch((error: unknown) => error)),
+      );
+      assert.ok(performance.now() - began < 15_000);
+      for (const error of errors) assert.ok(error instanceof Error && !(error instanceof WriteRefused), String(error));
+      proxy.cut();
+      proxy.heal();
+      // It was done, or is now: the very same write is told which.
+      const saves = [aSave(job, { step: 2 })];
+      await eventually(async () => assert.deepEqual(await farStore.save(saves), new Set(['a'])));
+    }, 60_000);
 
     it('does not hold up the end of the process when no answer comes', async () => {
       const connection = await mongoose.createConnection(proxy.url).asPromise();
