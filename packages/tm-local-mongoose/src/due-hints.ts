@@ -8,7 +8,7 @@ const MIN_INTERVAL_MS = 5;
 /** Before a stream that was lost, or is refused, is opened anew. Unit: ms. */
 const REOPEN_MS = 1_000;
 
-/** Jobs that became due now and are held by nobody: stored or revived so, or submitted and redriven. Whatever else becomes due, the poll finds. */
+/** Jobs that became due now and are held by nobody: stored or revived so, submitted or redriven, or passed on to another queue. Whatever else becomes due, the poll finds. */
 const BECAME_DUE = {
   $or: [
     { operationType: { $in: ['insert', 'replace'] }, 'fullDocument.status': 'submitted', 'fullDocument.held': 0 },
@@ -16,6 +16,11 @@ const BECAME_DUE = {
       operationType: 'update',
       'updateDescription.updatedFields.status': 'submitted',
       'updateDescription.updatedFields.held': { $ne: 1 },
+    },
+    {
+      operationType: 'update',
+      'updateDescription.updatedFields.queue': { $exists: true },
+      'updateDescription.updatedFields.held': 0,
     },
   ],
 };

@@ -479,6 +479,23 @@ mongodb.describe('mongooseStore', () => {
     await wire.close();
   });
 
+  it('hears of jobs that are passed on to another queue, which may be that of another service', async () => {
+    let heard = 0;
+    const stop = store.onDue?.(() => heard++);
+    await eventually(async () => {
+      await store.create([aJob({ gid: crypto.randomUUID(), queue: 'other' })]);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      assert.notEqual(heard, 0); // it listens
+    });
+    const job = aJob({ gid: 'a', held: true, dueInMs: 10_000 }); // nobody is told of it
+    await store.create([job]);
+    const before = heard;
+    await store.save([aSave(job, { step: 1, queue: 'mail', giveUp: true, dueInMs: 0 })]);
+    for (let i = 0; heard === before && i < 200; i++) await new Promise((resolve) => setTimeout(resolve, 20));
+    stop?.();
+    assert.notEqual(heard, before);
+  });
+
   mongodb.describe('behind a network that fails', () => {
     let proxy: TcpProxy;
     let far: Connection;
