@@ -82,7 +82,7 @@ export const ENTRIES: readonly Entry[] = [
 
   ...plain('MongoDB', './contestants/plain-mongodb.js', { kept: { W1: 1, W2: 6_000, W4: 1, W5: 4_000 }, bare: { W7: 1 }, rows: { W7: 1 } }),
   ours('MongoDB', steppingMongoose, 'mongodb', { W1: 1, W2: 6_000, W3: 200, W4: 1, W5: 4_000, W6: 6_000, W7: 1, idle: 1 }),
-  ...peers('MongoDB', 'agenda', 'agenda', { tuned: { W1: 1, W2: 2_000, W3: 100, W5: 600, W6: 2_000, idle: 1 } }),
+  ...peers('MongoDB', 'agenda', 'agenda', { tuned: { W1: 1, W2: 300, W3: 100, W5: 100, W6: 300, idle: 1 } }),
 ];
 
 /** `dbos` names all rows of a library, `dbos:direct` that one, `dbos:` the one without more to its name. */

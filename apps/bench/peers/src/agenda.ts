@@ -7,7 +7,7 @@ import { atOnce } from './parts.js';
 type StepPayload = Payload & { readonly step?: number };
 
 /** How often it looks, and how many jobs it runs and locks at once. */
-const TUNED = { processEvery: 100, maxConcurrency: 100, defaultConcurrency: 100, defaultLockLimit: 0 };
+const TUNED = { processEvery: 100, maxConcurrency: 100, defaultConcurrency: 100, defaultLockLimit: 100 };
 
 /** The handler of one step starts the next. */
 const agenda: Contestant = {
