@@ -9,13 +9,23 @@ import { writeToken } from './write-token.js';
 const ABANDONED_MS = 600_000;
 /** Jobs that a list by step reads at a time. */
 const PAGE = 200;
+/**
+ * Looks that no index serves may read all jobs, and the server says nothing meanwhile: its silence is no lost connection, as it is for everything else. (Read by the driver for each
+ * operation, though not in its types.) Unit: ms.
+ */
+const PATIENT = { socketTimeoutMS: 300_000 };
 
 type Stats = Awaited<ReturnType<TransactionStore['stats']>>;
 
 /** A page of jobs in the order of gids. */
 export async function listJobs(jobs: JobCollection, filter: StoreFilter): Promise<readonly StoredJob[]> {
   const found: StoredJob[] = [];
-  const cursor = jobs.find(filterOf(filter), { sort: { _id: 1 }, batchSize: Math.min(PAGE, filter.limit + 1), ...FROM_MAJORITY });
+  const cursor = jobs.find(filterOf(filter), {
+    sort: { _id: 1 },
+    batchSize: Math.min(PAGE, filter.limit + 1),
+    ...PATIENT,
+    ...FROM_MAJORITY,
+  });
   for await (const job of cursor) {
     if (filter.step !== undefined && nextStepOf(job) !== filter.step) continue;
     if (found.push(storedJob(job)) >= filter.limit) break;
@@ -60,7 +70,7 @@ export async function statsOf(jobs: JobCollection): Promise<Stats> {
         { $group: { _id: '$status', count: { $sum: 1 }, due: { $min: '$due_at' }, created: { $min: '$created_at' } } },
         { $project: { count: 1, due: 1, created: 1, now: '$$NOW' } },
       ],
-      FROM_MAJORITY,
+      { ...PATIENT, ...FROM_MAJORITY },
     )
     .toArray();
   const of = (status: JobStatus) => groups.find(({ _id }) => _id === status);
@@ -96,7 +106,7 @@ export async function startPurge(
     ],
   };
   const projection = { status: 1, lease: 1, db: 1, barrier_dbs: 1 };
-  const found = await jobs.find(old, { projection, limit, batchSize: limit + 1 }).toArray();
+  const found = await jobs.find(old, { projection, limit, batchSize: limit + 1, ...PATIENT }).toArray();
   if (found.length === 0) return [];
   const token = writeToken();
   const updates = found.map(({ _id, lease, status }) => ({

@@ -1,4 +1,5 @@
 import { strict as assert } from 'node:assert';
+import { Socket } from 'node:net';
 import { afterAll, beforeAll, beforeEach, it } from '@jest/globals';
 import { createStepping, SteppingError } from '@stepping/core';
 import { testService } from '@stepping/test-services';
@@ -477,6 +478,31 @@ mongodb.describe('mongooseStore', () => {
     await farStore.stop();
     await far.close();
     await wire.close();
+  });
+
+  it('waits for looks at all jobs as long as in SQL, and not for anything else', async () => {
+    const { setTimeout } = Socket.prototype;
+    let waits: number[] = [];
+    Socket.prototype.setTimeout = function (ms, ...callback) {
+      if (ms > 0) waits.push(ms);
+      return setTimeout.call(this, ms, ...callback);
+    };
+    const isPatient = async (call: () => Promise<unknown>) => {
+      waits = [];
+      await call();
+      return waits.includes(300_000);
+    };
+    try {
+      for (const look of [
+        () => store.stats(),
+        () => store.list({ status: ['failed'], limit: 10 }),
+        () => store.startPurge({ finishedMsAgo: 1_000_000, failedMsAgo: 1_000_000, limit: 10 }),
+      ])
+        assert.ok(await isPatient(look));
+      assert.equal(await isPatient(() => store.find('a')), false);
+    } finally {
+      Socket.prototype.setTimeout = setTimeout;
+    }
   });
 
   it('hears of jobs that are passed on to another queue, which may be that of another service', async () => {
