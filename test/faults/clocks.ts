@@ -44,7 +44,7 @@ export function describeClocks(database: FaultDatabase): void {
   });
 }
 
-function wrongClock(ms: number, when?: 'told'): string {
+export function wrongClock(ms: number, when?: 'told'): string {
   const url = new URL('./wrong-clock.mjs', import.meta.url);
   url.search = new URLSearchParams({ ms: String(ms), ...(when ? { when } : {}) }).toString();
   return url.href;

@@ -34,6 +34,7 @@ export class ShopProcess {
   readonly #exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
   readonly #waiting = new Map<number, (answer: Answer) => void>();
   #orders = 0;
+  #port: number | undefined;
 
   private constructor(child: ChildProcess) {
     this.#child = child;
@@ -55,8 +56,11 @@ export class ShopProcess {
     const args = [...(preload ? ['--import', preload] : []), ...nodeArgsFor(script), JSON.stringify(options)];
     const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     const shop = new ShopProcess(child);
+    const ready = once(child, 'message').then(([{ port }]) => {
+      shop.#port = port;
+    });
     await Promise.race([
-      once(child, 'message'),
+      ready,
       shop.#exited.then(({ code, signal }) => Promise.reject(new Error(`${options.node} ended with ${code ?? signal} before it worked`))),
     ]);
     return shop;
@@ -65,6 +69,11 @@ export class ShopProcess {
   /** Places orders, or starts jobs, all at once; what their callers were told. */
   async do(what: 'order' | 'start', gids: readonly string[], plan: Plan): Promise<readonly Told[]> {
     return (await this.#tell({ what, gids, plan })).told;
+  }
+
+  /** Where it takes callbacks of a DTM server. */
+  get origin(): string {
+    return `http://127.0.0.1:${this.#port}`;
   }
 
   /** Drains, and exits by itself. */

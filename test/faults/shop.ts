@@ -1,4 +1,5 @@
 import { createStepping, type JobBuilder, type Logger, type Stepping, SteppingError } from '@stepping/core';
+import { dtm } from '@stepping/tm-dtm';
 import { localTm } from '@stepping/tm-local';
 import { hostedProcessor, type ProcessorOptions } from '@stepping/tm-local-hosted-processor';
 import type { Books } from './books.js';
@@ -17,6 +18,15 @@ export interface ShopOptions {
   readonly leaseMs?: number;
   readonly prepareTimeoutMs?: number;
   readonly logger?: Logger;
+  /** Its jobs are on this server, and not in a store of the books. */
+  readonly dtm?: DtmPlace;
+}
+
+/** A DTM server, and where it finds the services that share its jobs. */
+export interface DtmPlace {
+  readonly serverUrl: string;
+  readonly callbackUrl: string;
+  readonly secret: string;
 }
 
 /** A service on open books: one of several processors, in this process or in others. */
@@ -40,12 +50,17 @@ export interface Told {
   readonly plan: Plan;
 }
 
+/** DTM counts in whole seconds: the shortest of all its times. */
+const DTM_SECONDS = { retryIntervalMs: 1_000, requestTimeoutMs: 1_000, prepareTimeoutMs: 1_000 };
+
 export function openShop(books: Books, options: ShopOptions): Shop {
   const { node, trace, processor = {}, leaseMs, prepareTimeoutMs = 1_000 } = options;
   const all = stepsOf({ node, trace, effect: (context) => books.effect(context) });
   const stepping = createStepping({
     steps: options.steps.map((name) => all[name]),
-    tm: localTm({ store: books.store, processor: processor && hostedProcessor(processor), leaseMs, prepareTimeoutMs }),
+    tm: options.dtm
+      ? dtm({ ...options.dtm, ...DTM_SECONDS })
+      : localTm({ store: books.store, processor: processor && hostedProcessor(processor), leaseMs, prepareTimeoutMs }),
     use: [books.database],
     ...(options.logger ? { logger: options.logger } : {}),
   });

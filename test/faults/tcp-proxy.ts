@@ -6,6 +6,8 @@ import type { Place } from './place.js';
 export interface TcpProxy {
   /** The way to a database through it. */
   through(place: Place): Place;
+  /** The same address, but through it. */
+  url(target: string): string;
   /** Every third COMMIT breaks its connection: in turn before the server gets it, and after the server did it, before anybody heard of that. */
   cutCommits(): void;
   /** Every connection breaks, at a random byte of what it sends or of what it gets. */
@@ -14,6 +16,8 @@ export interface TcpProxy {
   swallow(): void;
   /** What a keepalive does in the end: both sides of such a connection learn that it is gone. */
   notice(): void;
+  /** Whatever is behind it is away: connections break, and no new one is made. */
+  goAway(): void;
   /** New connections are well. */
   heal(): void;
   /** Connections that were broken, or swallowed. */
@@ -21,13 +25,13 @@ export interface TcpProxy {
   close(): Promise<void>;
 }
 
-type Fault = { readonly kind: 'none' } | { readonly kind: 'commits' } | { readonly kind: 'bytes'; readonly random: () => number };
+type Fault = { readonly kind: 'none' | 'away' } | { readonly kind: 'commits' } | { readonly kind: 'bytes'; readonly random: () => number };
 
 const COMMITS_BETWEEN_CUTS = 3;
 /** Most that goes through a connection in one direction before it breaks: from the middle of its handshake to some jobs. */
 const MOST_BYTES = 6_000;
 
-export async function tcpProxy(target: Place): Promise<TcpProxy> {
+export async function tcpProxy(target: Pick<Place, 'url'>): Promise<TcpProxy> {
   const { hostname, port } = new URL(target.url);
   const links = new Set<Link>();
   let fault: Fault = { kind: 'none' };
@@ -35,6 +39,7 @@ export async function tcpProxy(target: Place): Promise<TcpProxy> {
   let broken = 0;
 
   const server = createServer((client) => {
+    if (fault.kind === 'away') return void client.destroy();
     const link = new Link(client, connect(Number(port), hostname));
     const { kind } = fault;
     const atByte = fault.kind === 'bytes' ? Math.floor(fault.random() ** 2 * MOST_BYTES) : Number.POSITIVE_INFINITY;
@@ -79,6 +84,11 @@ export async function tcpProxy(target: Place): Promise<TcpProxy> {
       if (kind === 'mongodb') through.search = 'directConnection=true';
       return { kind, url: through.href };
     },
+    url(target) {
+      const through = new URL(target);
+      through.host = own;
+      return through.href;
+    },
     cutCommits() {
       fault = { kind: 'commits' };
       for (const link of links) link.end(); // so that all that are open count from now on
@@ -93,6 +103,10 @@ export async function tcpProxy(target: Place): Promise<TcpProxy> {
     },
     notice() {
       for (const link of links) if (link.swallowed) link.end();
+    },
+    goAway() {
+      fault = { kind: 'away' };
+      for (const link of links) link.end();
     },
     heal() {
       fault = { kind: 'none' };
