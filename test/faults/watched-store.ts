@@ -15,14 +15,15 @@ export function watchedStore(inner: StorePlugin, tell: () => void): StorePlugin 
   };
 }
 
-function watched(store: TransactionStore, tell: () => void): TransactionStore {
-  return new Proxy(store, {
+/** The same, with every call told of twice. */
+export function watched<T extends object>(inner: T, tell: () => void): T {
+  return new Proxy(inner, {
     get(target, member) {
-      const value = target[member as keyof TransactionStore] as unknown;
+      const value: unknown = target[member as keyof T];
       if (typeof value !== 'function') return value;
       return (...args: unknown[]) => {
         tell();
-        const answer = value.apply(target, args);
+        const answer: unknown = value.apply(target, args);
         if (answer instanceof Promise) answer.then(tell, tell);
         return answer;
       };
