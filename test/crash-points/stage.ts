@@ -126,7 +126,7 @@ export function isFinal(row: SeenJob | undefined): boolean {
   return row === undefined || !['prepared', 'submitted'].includes(row.status);
 }
 
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 60_000;
 
 export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
   const giveUpAt = performance.now() + PATIENCE_MS;

@@ -8,7 +8,7 @@ import { type DtmAddress, DtmProcess } from './process.js';
 /** The jobs of one lane on a DTM server, which calls back whoever of its processes is there, in turn. */
 export class DtmKeeper implements Keeper {
   /** DTM comes back after one second or two, or after three or four where nobody was there. */
-  readonly pace = { quiet: 500, quietWithoutHolder: 50, sleep: 2_500, beforeLanding: 300, lasting: 300, run: 60_000 };
+  readonly pace = { quiet: 500, quietWithoutHolder: 50, sleep: 2_500, beforeLanding: 300, lasting: 300, run: 120_000 };
   readonly #address: DtmAddress;
   readonly #processes = new Set<DtmProcess>();
   #turn = 0;
