@@ -260,7 +260,7 @@ describe('a job run', () => {
     });
 
     it('starts and counts nothing else between a counting write and its start', async () => {
-      const t = setup({ a: { run: async () => {} }, b: { run: async () => {} } });
+      const t = setup({ a: { ...succeeds, retry: { maxAttempts: 5 } }, b: succeeds });
       for (const gid of ['a1', 'a2', 'a3']) await t.job(gid, 'a');
       await t.worker().claim(); // and dies
       await t.clock.advance(LEASE_MS);
@@ -283,6 +283,31 @@ describe('a job run', () => {
       for (const i of counts) expect(happened[i + 1]).toBe(happened[i]?.replace('count', 'start'));
     });
 
+    it('counts side by side, as far as there are slots, the first lost attempts of a step that has no end of them', async () => {
+      const t = setup({ a: succeeds });
+      for (const gid of ['a1', 'a2', 'a3']) await t.job(gid, 'a');
+      await t.worker().claim(); // and dies
+      await t.clock.advance(LEASE_MS);
+      const worker = t.worker(2);
+      const { save } = worker.deps;
+      const counting = new Set<string>();
+      let most = 0;
+      const runs = await worker.claim();
+      Object.assign(worker.deps, {
+        save: async (write: Save) => {
+          if (write.status === 'submitted') counting.add(write.gid);
+          most = Math.max(most, counting.size);
+          await new Promise((resolve) => setImmediate(resolve));
+          counting.delete(write.gid);
+          return save(write);
+        },
+      });
+      await Promise.all(runs.map((run) => run.run()));
+      expect(most).toBe(2);
+      expect(t.saves.filter(({ status }) => status === 'submitted').map(({ attempt }) => attempt)).toEqual([2, 2, 2]);
+      for (const gid of ['a1', 'a2', 'a3']) expect(await t.row(gid)).toMatchObject({ status: 'succeeded' });
+    });
+
     it('runs suspects one at a time, but other jobs beside them', async () => {
       const running: string[] = [];
       const t = setup({
@@ -302,6 +327,32 @@ describe('a job run', () => {
       await t.clock.advance(1);
       expect(running.toSorted()).toEqual(['b', 'suspect']);
     });
+  });
+
+  it('renews its lease with a checkpoint when part of it is gone, and only then', async () => {
+    const t = setup({ soon: succeeds, late: { run: () => t.clock.advance(LEASE_MS / 2) }, last: succeeds });
+    await t.job('g', 'soon', 'late', 'last');
+    const run = await t.worker().claimOne();
+    await run.run();
+    expect(t.saves.map(({ dueInMs }) => dueInMs)).toEqual([undefined, LEASE_MS, undefined]);
+  });
+
+  it('keeps its lease through any number of steps, though every checkpoint takes nearly half of it and so no renewal ever finds it idle', async () => {
+    const steps = Array.from({ length: 10 }, (_, i) => `step-${i}`);
+    const t = setup(Object.fromEntries(steps.map((name) => [name, succeeds])));
+    await t.job('g', ...steps);
+    const worker = t.worker();
+    const { save } = worker.deps;
+    Object.assign(worker.deps, {
+      save: async (write: Save) => {
+        await t.clock.advance(LEASE_MS * 0.4);
+        expect(await t.worker().claim()).toEqual([]);
+        return save(write);
+      },
+    });
+    await (await worker.claimOne()).run();
+    expect(await t.row('g')).toMatchObject({ status: 'succeeded', step: 10 });
+    expect(t.saves).toHaveLength(10);
   });
 
   it('gives its slot to another job at the timeout, though the handler hangs on', async () => {

@@ -21,6 +21,8 @@ import type { UnrunnableBackoff } from './unrunnable-backoff.js';
 
 /** Part of the lease in which nothing is started any more: what the start itself may take. */
 const START_MARGIN = 0.1;
+/** Part of the lease that must be left, or the next checkpoint renews it. */
+const RENEWED_BY_CHECKPOINT = 5 / 6;
 
 /** What a run needs of the process around it. */
 export interface JobRunDeps {
@@ -226,6 +228,14 @@ export class JobRun {
     if (this.#attempt === maxAttempts) return this.#begin(step, runnable);
 
     const raised = this.#attempt + 1;
+    if (maxAttempts === Number.POSITIVE_INFINITY && !this.#isSuspect(runnable)) {
+      // A neighbour that kills the process between count and start charges this job for nothing. Without a bound that takes nothing from it, and who may be the killer (from the third attempt
+      // on) is still counted alone: so all that have a slot are counted side by side, in one commit.
+      if (this.#stopping) return NOT_STARTED;
+      if (!(await this.#count(raised))) return LEFT;
+      this.#attempt = raised;
+      return this.#begin(step, runnable);
+    }
     const begun = await this.#deps.gate.closed(async () => {
       if (this.#stopping) return { outcome: NOT_STARTED };
       if (!(await this.#count(raised))) return { outcome: LEFT };
@@ -311,7 +321,7 @@ export class JobRun {
   }
 
   async #checkpoint(step: DecodedStep): Promise<boolean> {
-    const { events, serves, putBack, clock } = this.#deps;
+    const { events, serves, putBack, clock, leaseMs } = this.#deps;
     const durationMs = clock.monotonicMs() - this.#startedAt;
     const { gid } = this;
     const { tenant } = this.#job;
@@ -319,15 +329,21 @@ export class JobRun {
     const attempt = this.#attempt;
     const next = this.#steps[stepIndex + 1];
     const goesOn = next !== undefined && !this.#stopping && serves(next.queue);
+    // A renewal passes over jobs with a save on its way, and where the store is slow that is most of their time. So a checkpoint renews, too, but not in the first moments of a lease:
+    // it would cost each job of a fast store a change of the index.
+    const sentAt = clock.monotonicMs();
+    const renews = goesOn && this.#leaseEndsAt - sentAt < leaseMs * RENEWED_BY_CHECKPOINT;
+    const handsOver = next !== undefined && !goesOn;
     const answer = await this.#save({
       status: next ? 'submitted' : 'succeeded',
       step: stepIndex + 1,
       attempt: 1,
       giveUp: !goesOn,
-      dueInMs: next && !goesOn ? 0 : undefined,
+      dueInMs: renews ? leaseMs : handsOver ? 0 : undefined,
       queue: next && next.queue !== this.#queue ? next.queue : undefined,
     });
     if (answer !== 'matched') return false;
+    if (renews) this.renewed(sentAt);
     events.emit('step.succeeded', { gid, tenant, step: step.name, stepIndex, attempt, durationMs });
     if (!next) {
       events.emit('job.succeeded', { gid, tenant });

@@ -115,8 +115,10 @@ export class JobHistory {
   /** A write was done. */
   saved(save: Save, holder: Holder | undefined): void {
     // Without letting go of its mark: no step of this process, so somebody else is to look at it later.
-    const isPutOff = !save.giveUp && save.dueInMs !== undefined;
-    const isCount = !save.giveUp && !isPutOff && save.attempt > 1;
+    const isCheckpoint = holder !== undefined && this.#succeeded.has(`${keyOf(holder)}/${save.step - 1}`);
+    const isPutOff = !save.giveUp && !isCheckpoint && save.dueInMs !== undefined;
+    // Without a bound the first lost attempt is counted beside others: it takes nothing from the job.
+    const isCount = !save.giveUp && !isPutOff && save.attempt > (this.#maxAttempts === Number.POSITIVE_INFINITY ? 2 : 1);
     const isHandBack = save.giveUp && save.status === 'submitted' && save.error === undefined && save.queue === undefined;
     const seen = holder && this.#seen(holder);
     // Who never started has no attempt to give back.
