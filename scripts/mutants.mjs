@@ -6,13 +6,14 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DTM_MUTANTS } from './mutants/dtm.mjs';
 import { DTM_CLIENT_MUTANTS } from './mutants/dtm-client.mjs';
+import { DTM_CRASH_POINT_MUTANTS } from './mutants/dtm-crash-points.mjs';
 import { MUTANTS } from './mutants/list.mjs';
 import { MONGODB_MUTANTS } from './mutants/mongodb.mjs';
 
 const root = join(import.meta.dirname, '..');
 const wanted = process.argv[2] ?? '';
-const mutants = [...MUTANTS, ...MONGODB_MUTANTS, ...DTM_MUTANTS, ...DTM_CLIENT_MUTANTS].filter(({ rule, what, file }) =>
-  `${rule} ${what} ${file}`.toLowerCase().includes(wanted.toLowerCase()),
+const mutants = [...MUTANTS, ...MONGODB_MUTANTS, ...DTM_MUTANTS, ...DTM_CLIENT_MUTANTS, ...DTM_CRASH_POINT_MUTANTS].filter(
+  ({ rule, what, file }) => `${rule} ${what} ${file}`.toLowerCase().includes(wanted.toLowerCase()),
 );
 /** A mutant may make its test hang. Unit: ms. */
 const TIMEOUT_MS = 120_000;
