@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Audited } from './audit.js';
+import { type Audited, gids } from './audit.js';
 import { type Books, openBooks } from './books.js';
 import { type FaultDatabase, newFile } from './databases.js';
 import type { Place } from './place.js';
@@ -27,6 +27,7 @@ export class DtmRun implements Audited {
   readonly observer: Shop;
   readonly told: Told[] = [];
   readonly #closing: (() => Promise<void>)[] = [];
+  readonly #tag = randomUUID().slice(0, 8);
   #nodes = 0;
 
   private constructor(parts: Pick<DtmRun, 'business' | 'books' | 'trace' | 'dtm' | 'callbacks' | 'observer'>) {
@@ -61,6 +62,11 @@ export class DtmRun implements Audited {
     this.join(shop.origin);
     void shop.exited.then(() => this.leave(shop.origin));
     return shop;
+  }
+
+  /** Of this run alone: the server has one name for all of them, whoever signed a message. */
+  gids(name: string, count: number): string[] {
+    return gids(`${this.#tag}-${name}`, count);
   }
 
   join(origin: string): void {

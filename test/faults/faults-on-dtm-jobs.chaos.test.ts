@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, it, jest } from '@jest/globals';
 import { startDtm, testService } from '@stepping/test-services';
-import { audit, gids } from './audit.js';
+import { audit } from './audit.js';
 import { postgres } from './databases.js';
 import { DtmRun } from './dtm-run.js';
 import { stopAtEveryMoment } from './dtm-stop.js';
@@ -28,8 +28,8 @@ service.describe('faults around jobs on DTM,', () => {
       for (let round = 0; round < ROUNDS; round++) {
         const ended = run.lines('ends').length;
         const starting = Promise.all([
-          shops[0].do('order', gids(`order-${round}`, JOBS / ROUNDS / 5), ORDINARY),
-          shops[1].do('start', gids(`job-${round}`, (JOBS / ROUNDS / 5) * 4), PLAIN),
+          shops[0].do('order', run.gids(`order-${round}`, JOBS / ROUNDS / 5), ORDINARY),
+          shops[1].do('start', run.gids(`job-${round}`, (JOBS / ROUNDS / 5) * 4), PLAIN),
         ]);
         if (round < ROUNDS - 1) {
           await until('some steps have run', () => run.lines('ends').length > ended + JOBS / ROUNDS / 2);
@@ -46,8 +46,8 @@ service.describe('faults around jobs on DTM,', () => {
       const run = await DtmRun.open(database, shared);
       await Promise.all(['one', 'two', 'three', 'four'].map((node) => run.process({ node })));
       run.callbacks.race = true;
-      run.told.push(...(await Promise.all(gids('job', 60).map((gid) => run.observer.start(gid, PLAIN)))));
-      run.told.push(...(await Promise.all(gids('order', 20).map((gid) => run.observer.order(gid, ORDINARY)))));
+      run.told.push(...(await Promise.all(run.gids('job', 60).map((gid) => run.observer.start(gid, PLAIN)))));
+      run.told.push(...(await Promise.all(run.gids('order', 20).map((gid) => run.observer.order(gid, ORDINARY)))));
       await run.untilAllEnded();
       await audit(run, { noRepeats: true });
       const nodes = new Set(run.lines('begins').map(({ node }) => node));
@@ -61,11 +61,11 @@ service.describe('faults around jobs on DTM,', () => {
         [['outlives', { ms: 60_000 }], 'send'],
         [['deaf', { ms: 800 }], 'send'],
       ];
-      for (const [i, plan] of bad.entries()) await shop.do('start', gids(`bad-${i}`, 3), plan);
-      run.told.push(...(await shop.do('order', gids('good', 20), ORDINARY)));
+      for (const [i, plan] of bad.entries()) await shop.do('start', run.gids(`bad-${i}`, 3), plan);
+      run.told.push(...(await shop.do('order', run.gids('good', 20), ORDINARY)));
       await run.untilAllEnded();
       await until('the deaf ones have ended, too', () => run.lines('ends').filter(({ step }) => step === 'deaf').length === 6);
-      for (const gid of bad.flatMap((_, i) => gids(`bad-${i}`, 3))) {
+      for (const gid of bad.flatMap((_, i) => run.gids(`bad-${i}`, 3))) {
         const job = await run.observer.stepping.jobs.find(gid);
         assert.equal(`${job?.status} at ${job?.step}: ${job?.lastError?.name}`, 'failed at 0: STEP_TIMEOUT', gid);
         const begun = run.lines('begins').filter((line) => line.gid === gid);
@@ -78,20 +78,20 @@ service.describe('faults around jobs on DTM,', () => {
       const run = await DtmRun.open(database, shared);
       const { start, stepping } = run.observer;
       for (const name of ['foul', 'odd', 'unknown'] as const) {
-        for (const gid of gids(name, 3)) await start(gid, [name === 'unknown' ? 'kills' : name, 'send']);
+        for (const gid of run.gids(name, 3)) await start(gid, [name === 'unknown' ? 'kills' : name, 'send']);
       }
       // Of somebody who reaches the server: a message to our URL that nobody has signed.
       await forge(run);
       const shop = await run.process({ steps: [...ORDINARY, 'pack', 'foul', 'odd'] });
-      run.told.push(...(await shop.do('order', gids('order', 30), ORDINARY)));
-      run.told.push(...(await shop.do('start', gids('job', 30), PLAIN)));
+      run.told.push(...(await shop.do('order', run.gids('order', 30), ORDINARY)));
+      run.told.push(...(await shop.do('start', run.gids('job', 30), PLAIN)));
       await Promise.all(run.told.map(({ gid }) => stepping.jobs.wait(gid, { timeoutMs: 60_000 })));
-      await Promise.all([...gids('foul', 3), ...gids('odd', 3)].map((gid) => stepping.jobs.wait(gid, { timeoutMs: 60_000 })));
-      const { lastError } = (await stepping.jobs.find('foul-0000')) ?? {};
+      await Promise.all([...run.gids('foul', 3), ...run.gids('odd', 3)].map((gid) => stepping.jobs.wait(gid, { timeoutMs: 60_000 })));
+      const { lastError } = (await stepping.jobs.find(run.gids('foul', 1)[0] as string)) ?? {};
       assert.match(lastError?.message ?? '', /^nul .*half a pair .*, long long/);
       const unknown = () => new Set(run.lines('unrunnable').map(({ gid }) => gid));
       await until('each that nobody can run was told of', () => unknown().size === 3);
-      for (const gid of gids('unknown', 3)) {
+      for (const gid of run.gids('unknown', 3)) {
         const job = await stepping.jobs.find(gid);
         assert.equal(`${job?.status}, attempt ${job?.attempt}`, 'submitted, attempt 1', gid);
       }
@@ -103,7 +103,7 @@ service.describe('faults around jobs on DTM,', () => {
       const next: readonly StepName[] = ['take', 'book', 'post'];
       type Replica = Awaited<ReturnType<DtmRun['process']>>;
       const order = async (shop: Replica, name: string, plan: readonly StepName[]) =>
-        run.told.push(...(await shop.do('order', gids(name, 10), plan)));
+        run.told.push(...(await shop.do('order', run.gids(name, 10), plan)));
       const old = [await run.process({ node: 'old-1', steps: ORDINARY }), await run.process({ node: 'old-2', steps: ORDINARY })] as const;
       await Promise.all(old.map((shop, i) => order(shop, `old-${i}`, ORDINARY)));
       const first = await run.process({ node: 'new-1', steps: next });

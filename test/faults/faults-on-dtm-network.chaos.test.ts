@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, it, jest } from '@jest/globals';
 import { startDtm, testService } from '@stepping/test-services';
-import { audit, gids } from './audit.js';
+import { audit } from './audit.js';
 import { postgres } from './databases.js';
 import { DtmRun } from './dtm-run.js';
 import { seeded } from './seeded.js';
@@ -25,7 +25,7 @@ service.describe('faults of the network, with jobs on DTM,', () => {
     it('that is cut exactly at COMMIT leaves no doubt in the end', async () => {
       const { run, proxy, shop } = await behindDatabaseProxy();
       proxy.cutCommits();
-      for (let i = 0; i < 6; i++) run.told.push(...(await shop.do('order', gids(`order-${i}`, 4), ORDINARY)));
+      for (let i = 0; i < 6; i++) run.told.push(...(await shop.do('order', run.gids(`order-${i}`, 4), ORDINARY)));
       proxy.heal();
       await run.untilAllEnded();
       assert.ok(proxy.broken >= 6, `Only ${proxy.broken} connections were cut`);
@@ -38,7 +38,7 @@ service.describe('faults of the network, with jobs on DTM,', () => {
       const { random, seed } = seeded();
       proxy.cutAtRandomBytes(random);
       for (let i = 0; i < 5 || (proxy.broken < CUTS && i < 30); i++) {
-        run.told.push(...(await shop.do('order', gids(`order-${i}`, 4), ORDINARY)));
+        run.told.push(...(await shop.do('order', run.gids(`order-${i}`, 4), ORDINARY)));
       }
       proxy.heal();
       await run.untilAllEnded();
@@ -51,8 +51,8 @@ service.describe('faults of the network, with jobs on DTM,', () => {
       const { random, seed } = seeded();
       for (const proxy of proxies) proxy.cutAtRandomBytes(random);
       for (let i = 0; i < 4 || (proxies.some(({ broken }) => broken < CUTS / 2) && i < 20); i++) {
-        run.told.push(...(await shop.do('order', gids(`order-${i}`, 4), ORDINARY)));
-        run.told.push(...(await shop.do('start', gids(`job-${i}`, 4), PLAIN)));
+        run.told.push(...(await shop.do('order', run.gids(`order-${i}`, 4), ORDINARY)));
+        run.told.push(...(await shop.do('start', run.gids(`job-${i}`, 4), PLAIN)));
       }
       for (const proxy of proxies) proxy.heal();
       await run.untilAllEnded();
@@ -62,11 +62,11 @@ service.describe('faults of the network, with jobs on DTM,', () => {
 
     it('to the server, and from the server, that swallows what is sent without a word holds nothing up for long: it is half open', async () => {
       const { run, proxies, shop } = await aroundServer();
-      run.told.push(...(await shop.do('order', gids('before', 8), [['take', { ms: 500 }], 'book', 'send'])));
+      run.told.push(...(await shop.do('order', run.gids('before', 8), [['take', { ms: 500 }], 'book', 'send'])));
       for (const proxy of proxies) proxy.swallow();
       // Nobody was told that their connections are dead. These may fail; they do not hang.
-      run.told.push(...(await shop.do('order', gids('during', 8), ORDINARY)));
-      const after = await shop.do('order', gids('after', 4), ORDINARY);
+      run.told.push(...(await shop.do('order', run.gids('during', 8), ORDINARY)));
+      const after = await shop.do('order', run.gids('after', 4), ORDINARY);
       assert.equal(after.map(({ told }) => told).join(), 'yes,yes,yes,yes');
       run.told.push(...after);
       await run.untilAllEnded();
@@ -76,10 +76,10 @@ service.describe('faults of the network, with jobs on DTM,', () => {
 
     it('to a database that is away for a while: what became of transactions is asked until it says, and no step begins or ends uncounted', async () => {
       const { run, proxy, shop } = await behindDatabaseProxy();
-      run.told.push(...(await shop.do('start', gids('job', 8), [['take', { ms: 1_500 }], 'pack', 'send'])));
+      run.told.push(...(await shop.do('start', run.gids('job', 8), [['take', { ms: 1_500 }], 'pack', 'send'])));
       await until('their steps run', () => run.lines('begins').length >= 8);
       proxy.cutCommits();
-      const orders = shop.do('order', gids('order', 24), ORDINARY);
+      const orders = shop.do('order', run.gids('order', 24), ORDINARY);
       await until('some commits were not heard', () => proxy.broken >= 4);
       proxy.goAway();
       await new Promise((resolve) => setTimeout(resolve, AWAY_MS));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, it, jest } from '@jest/globals';
 import { startDtm, testService } from '@stepping/test-services';
-import { audit, gids } from './audit.js';
+import { audit } from './audit.js';
 import { wrongClock } from './clocks.js';
 import { postgres } from './databases.js';
 import { DtmRun } from './dtm-run.js';
@@ -24,7 +24,7 @@ service.describe('faults of replicas, with jobs on DTM,', () => {
     it('that is frozen past its lease has its steps run by another one, and changes nothing of them when it wakes up', async () => {
       const run = await DtmRun.open(database, server);
       const frozen = await run.process({ node: 'frozen' });
-      run.told.push(...(await frozen.do('order', gids('order', 4), [['take', { firstMs: 3_000 }], 'book', 'send'])));
+      run.told.push(...(await frozen.do('order', run.gids('order', 4), [['take', { firstMs: 3_000 }], 'book', 'send'])));
       await until('it works on all of them', () => run.lines('begins').length === 4);
       frozen.freeze();
       const heir = await run.process({ node: 'heir' });
@@ -40,7 +40,7 @@ service.describe('faults of replicas, with jobs on DTM,', () => {
       // It is as good as any other now.
       run.join(frozen.origin);
       await heir.stop();
-      run.told.push(...(await frozen.do('order', gids('later', 4), ORDINARY)));
+      run.told.push(...(await frozen.do('order', run.gids('later', 4), ORDINARY)));
       await run.untilAllEnded();
       await audit(run);
     });
@@ -62,7 +62,7 @@ service.describe('faults of replicas, with jobs on DTM,', () => {
       const living = replicas.map(keepRunning);
       await run.observer.start('killer', ['kills', 'send']);
       const plan: Plan = [['take', { ms: 100 }], 'book', 'send'];
-      run.told.push(...(await Promise.all(gids('neighbour', 10).map((gid) => run.observer.order(gid, plan)))));
+      run.told.push(...(await Promise.all(run.gids('neighbour', 10).map((gid) => run.observer.order(gid, plan)))));
       await until('the killer is failed', isOver);
       await run.untilAllEnded();
       over = true;
@@ -84,7 +84,7 @@ service.describe('faults of replicas, with jobs on DTM,', () => {
       ]);
       // Longer than DTM waits: it asks the others, too, whether they would run it.
       const plan: Plan = [['take', { ms: 2_500 }], 'book', 'send'];
-      const told = await Promise.all(shops.map((shop, i) => shop.do('order', gids(`order-${i}`, 4), plan)));
+      const told = await Promise.all(shops.map((shop, i) => shop.do('order', run.gids(`order-${i}`, 4), plan)));
       run.told.push(...told.flat());
       await run.untilAllEnded();
       await audit(run, { noRepeats: true });
