@@ -17,8 +17,8 @@ export default {
     '^@stepping/([^/]+)/(.+)$': ['<rootDir>/packages/$1/src/$2/index.ts', '<rootDir>/packages/$1/src/$2.ts'],
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },
-  // Two cores are what CI has; one worker per core, and a database beside them.
-  maxWorkers: 2,
+  // Two cores are what CI has; and a third of all time is waiting: for a lease to end, for DTM to come again.
+  maxWorkers: 3,
   // Those of a file that may run side by side (`it.concurrent`): they wait for a server most of the time.
   maxConcurrency: 16,
   // Real databases on a busy machine: long enough not to fail by slowness, short enough to see a hang.
