@@ -12,10 +12,11 @@ export interface MemoryDbTransaction extends DbTransaction {
 }
 
 /**
- * Begins a business transaction in memory. Of a {@link memoryStore} it takes the same-database path, of a {@link memoryDb} the two-phase path.
+ * Begins a business transaction in memory. Of a {@link memoryDb} in `use` it takes the two-phase path; of a {@link memoryStore} it is what its `enlist` takes, for tests of stores.
  *
  * @example
- * const transaction = memoryTransaction(store);
+ * const orders = memoryDb(); // createStepping({ …, use: [orders] })
+ * const transaction = memoryTransaction(orders);
  * await stepping.createJob({ transaction }).addStep(sendMail).start();
  */
 export function memoryTransaction(of: { readonly database: MemoryDatabase }): MemoryDbTransaction {
