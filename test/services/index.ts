@@ -1,6 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import { callSupervisor } from './supervisor-process.mjs';
 
+export { freePort } from './local-server.mjs';
+
 /** A real server that tests run against; see `supervisor.mjs` for where it comes from. */
 export interface TestService {
   readonly name: string;

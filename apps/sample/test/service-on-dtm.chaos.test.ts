@@ -1,11 +1,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { gidFrom } from '@stepping/core';
-import { testService } from '@stepping/test-services';
+import { freePort, testService } from '@stepping/test-services';
 import { readShop } from '../src/demo/shop-records.js';
 import { type Running, startScript } from './start-script.js';
 
@@ -122,12 +121,4 @@ async function untilDone(shop: Running): Promise<void> {
     if (counts.placed === 0 && counts.done > 0) return;
     await sleep(50);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -1,11 +1,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, it } from '@jest/globals';
 import { createStepping, defineStep, type Stepping, type TmPlugin, unchecked } from '@stepping/core';
 import { inTransaction, typeormDb, typeormTransaction } from '@stepping/db-typeorm';
-import { testService } from '@stepping/test-services';
+import { freePort, testService } from '@stepping/test-services';
 import { localTm } from '@stepping/tm-local';
 import { hostedProcessor } from '@stepping/tm-local-hosted-processor';
 import { typeormStore } from '@stepping/tm-local-typeorm';
@@ -81,12 +80,4 @@ async function openSqlite(database: string): Promise<DataSource> {
   const dataSource = await new DataSource({ type: 'better-sqlite3', database, enableWAL: true }).initialize();
   ends.push(() => dataSource.destroy());
   return dataSource;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
