@@ -12,6 +12,7 @@ import {
 } from '@stepping/core';
 import { localTm, Store, type StoredJob, type StorePlugin, type TransactionStore } from '@stepping/tm-local';
 import { hostedProcessor } from '@stepping/tm-local-hosted-processor';
+import { withServices } from '../with-services.js';
 import { type Accident, ConnectionLost, ProcessDied } from './accidents.js';
 import { ENLISTED, LEDGER, type Passage, PROVIDER, STORE, TRANSACTION, throughBoundary, UNHEARD } from './boundaries.js';
 import type { Business, Database, Jobs, ProcessDatabase } from './databases.js';
@@ -316,19 +317,11 @@ export class Process {
   }
 
   #storeThroughBoundary(inner: StorePlugin): StorePlugin {
-    return {
-      ...inner,
-      register: (registry) =>
-        inner.register?.({
-          provide: (injectable, factory) =>
-            registry.provide(injectable, (r) => {
-              const made = factory(r);
-              if ((injectable as unknown) !== Store) return made;
-              this.#store = made as TransactionStore;
-              return this.#wrapStore(this.#store) as never;
-            }),
-        }),
-    };
+    return withServices(inner, (made, injectable) => {
+      if (injectable !== Store) return made;
+      this.#store = made as TransactionStore;
+      return this.#wrapStore(this.#store);
+    });
   }
 
   #wrapStore(store: TransactionStore): TransactionStore {

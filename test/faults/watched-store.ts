@@ -1,18 +1,9 @@
 import { Store, type StorePlugin, type TransactionStore } from '@stepping/tm-local';
+import { withServices } from '../with-services.js';
 
 /** The store of an app, with every call told of twice: when it is made, and when it is answered. */
 export function watchedStore(inner: StorePlugin, tell: () => void): StorePlugin {
-  return {
-    ...inner,
-    register: (registry) =>
-      inner.register?.({
-        provide: (injectable, factory) =>
-          registry.provide(injectable, (r) => {
-            const made = factory(r);
-            return (injectable as unknown) === Store ? (watched(made as TransactionStore, tell) as never) : made;
-          }),
-      }),
-  };
+  return withServices(inner, (made, injectable) => (injectable === Store ? watched(made as TransactionStore, tell) : made));
 }
 
 /** The same, with every call told of twice. */

@@ -3,6 +3,7 @@ import type { TmPlugin } from '@stepping/core';
 import { dtm } from '@stepping/tm-dtm';
 import { HttpDtmServer } from '../../../packages/tm-dtm/src/http-dtm-server.js';
 import { wireGid } from '../../../packages/tm-dtm/src/wire-gid.js';
+import { withServices } from '../../with-services.js';
 import { throughBoundary } from '../boundaries.js';
 import type { Database } from '../databases.js';
 import { Process, type SeenJob, type World } from '../process.js';
@@ -76,17 +77,8 @@ export class DtmProcess extends Process {
   }
 
   #throughServer(inner: TmPlugin): TmPlugin {
-    return {
-      ...inner,
-      register: (registry) =>
-        inner.register?.({
-          provide: (injectable, factory) =>
-            registry.provide(injectable, (r) => {
-              const made = factory(r);
-              if (!(made instanceof HttpDtmServer)) return made;
-              return throughBoundary('server', made, SERVER, this.pass, { beyond: true }) as never;
-            }),
-        }),
-    };
+    return withServices(inner, (made) =>
+      made instanceof HttpDtmServer ? throughBoundary('server', made, SERVER, this.pass, { beyond: true }) : made,
+    );
   }
 }
