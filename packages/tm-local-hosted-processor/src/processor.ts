@@ -43,6 +43,7 @@ export class Processor implements LocalProcessor {
   readonly #engine: LocalEngine;
   readonly #log: Required<Logger>;
   readonly #slots: Slots;
+  readonly #open: ReturnType<LocalEngine['opener']>;
   readonly #concurrency: number;
   readonly #maxPollMs: number;
   readonly #drainTimeoutMs: number;
@@ -58,6 +59,8 @@ export class Processor implements LocalProcessor {
   #nextDueAt = 0;
   #askedAt = Number.NEGATIVE_INFINITY;
   #looked = false;
+  /** Something is due that there was no room for. */
+  #waitsForRoom = false;
   #stopping = false;
   #idle: (() => void) | undefined;
   #loopEnded = true;
@@ -72,6 +75,7 @@ export class Processor implements LocalProcessor {
     this.#maxPollMs = options.maxPollMs ?? (engine.store.onDue ? POLL_WITH_HINTS_MS : POLL_MS);
     this.#drainTimeoutMs = options.drainTimeoutMs ?? 10_000;
     this.#slots = new Slots(this.#concurrency, engine.clock);
+    this.#open = engine.opener({ slots: this.#slots, serves: (queue) => this.#stepQueues.has(queue) });
     this.#pace = new Pace(engine.clock.monotonicMs());
     this.#wakeUp = new WakeUp(engine.clock);
     this.#stepQueues = new Set(options.queues ?? engine.stepQueues);
@@ -177,7 +181,7 @@ export class Processor implements LocalProcessor {
       if (this.#ready.size === 0) return sleepMs;
     }
     let claimed = 0;
-    let waitsForRoom = false;
+    this.#waitsForRoom = false;
     const queues = [...this.#ready];
     for (const [i, queue] of queues.entries()) {
       if (this.#stopping) return 0;
@@ -185,13 +189,13 @@ export class Processor implements LocalProcessor {
         ? this.#engine.queryBack.maxInFlight(queue) - (this.#questions.get(queue) ?? 0)
         : this.#claimLimit(queues.length - i);
       if (limit <= 0) {
-        waitsForRoom = true;
+        this.#waitsForRoom = true;
         continue;
       }
       claimed += await this.#claim(queue, limit);
     }
     // Whoever frees room calls.
-    if (waitsForRoom) return claimed > 0 ? 0 : this.#maxPollMs;
+    if (this.#waitsForRoom) return claimed > 0 ? 0 : this.#maxPollMs;
     if (claimed === 0) await this.#pause(MIN_LOOK_MS);
     // Nothing is left ready: see when the next job is due.
     return 0;
@@ -235,10 +239,10 @@ export class Processor implements LocalProcessor {
   }
 
   #run(job: ClaimedJob, claimSentAt: number): void {
-    const run = this.#engine.open(job, claimSentAt, { slots: this.#slots, serves: (queue) => this.#stepQueues.has(queue) });
+    const run = this.#open(job, claimSentAt);
     this.#runs.add(run);
     if (this.#stopping) run.stop();
-    void run.run().finally(() => {
+    void run.run().then(() => {
       this.#runs.delete(run);
       this.#roomFreed();
     });
@@ -277,7 +281,7 @@ export class Processor implements LocalProcessor {
   }
 
   #roomFreed(): void {
-    if (this.#ready.size > 0 && this.#claimLimit(1) > 0) this.#wakeUp.call();
+    if (this.#waitsForRoom && this.#claimLimit(1) > 0) this.#wakeUp.call();
     if (this.#isIdle()) this.#idle?.();
   }
 

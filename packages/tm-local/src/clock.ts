@@ -37,11 +37,19 @@ export const systemClock: Clock = {
     return awakeMs + asleepMs;
   },
   setTimeout(callback, ms) {
-    let timer: NodeJS.Timeout;
-    const wait = (left: number) => {
-      timer = left > MAX_TIMER_MS ? setTimeout(() => wait(left - MAX_TIMER_MS), MAX_TIMER_MS) : setTimeout(callback, Math.max(0, left));
-    };
-    wait(ms);
+    if (ms > MAX_TIMER_MS) return longTimeout(callback, ms);
+    const timer = setTimeout(callback, Math.max(0, ms));
     return () => clearTimeout(timer);
   },
 };
+
+function longTimeout(callback: () => void, ms: number): () => void {
+  let cancel = () => {};
+  const timer = setTimeout(() => {
+    cancel = systemClock.setTimeout(callback, ms - MAX_TIMER_MS);
+  }, MAX_TIMER_MS);
+  return () => {
+    clearTimeout(timer);
+    cancel();
+  };
+}

@@ -1,5 +1,4 @@
 import {
-  type Claim,
   type DbRef,
   type EventEmitter,
   type Logger,
@@ -8,13 +7,13 @@ import {
   SteppingError,
   type Steps,
   steppingStops,
-  stepTimedOut,
   storedError,
 } from '@stepping/core';
 import type { Clock } from './clock.js';
 import { type Acknowledged, WriteGivenUp } from './group-commit.js';
 import type { Slots } from './slots.js';
 import type { StartGate } from './start-gate.js';
+import { type AttemptHost, type AttemptOutcome, LEFT, StepAttempt } from './step-attempt.js';
 import { type DecodedStep, decodeSteps } from './stored-steps.js';
 import type { ClaimedJob, Lease, Save } from './transaction-store.js';
 import type { UnrunnableBackoff } from './unrunnable-backoff.js';
@@ -46,21 +45,17 @@ export interface JobRunDeps {
 }
 
 type Outcome =
-  | { readonly kind: 'succeeded' }
-  | { readonly kind: 'failed'; readonly error: unknown }
+  | AttemptOutcome
   /** stop() came before the start, or too little of the lease was left for it: the job is handed back. */
-  | { readonly kind: 'not-started' }
-  /** Lost or given up: nothing more is written. */
-  | { readonly kind: 'left' };
+  | { readonly kind: 'not-started' };
 
-const LEFT: Outcome = { kind: 'left' };
 const NOT_STARTED: Outcome = { kind: 'not-started' };
 
 /**
  * One claimed job, run step by step until it ends or leaves this process. Every write is fenced by the lease (R6), the next step starts only when the
  * checkpoint of the last one is acknowledged, and a write that was not answered is never followed by another (R7).
  */
-export class JobRun {
+export class JobRun implements AttemptHost {
   readonly gid: string;
   readonly lease: number;
   readonly #deps: JobRunDeps;
@@ -77,10 +72,9 @@ export class JobRun {
   #startedAt = 0;
   /** Its last holder went silent, and nobody has counted that yet. */
   #uncounted: boolean;
-  #leave: (() => void) | undefined;
-  #controller: AbortController | undefined;
+  #running: StepAttempt | undefined;
   /** Databases that hold barriers of the steps, since the last save. */
-  #barrierDbs: DbRef[] = [];
+  #barrierDbs: DbRef[] | undefined;
 
   /** `claimSentAt`: when the claim was sent, on the monotonic clock: its lease counts from then. */
   constructor(deps: JobRunDeps, job: ClaimedJob, claimSentAt: number) {
@@ -121,13 +115,26 @@ export class JobRun {
     if (this.#left) return;
     this.#stopping = true;
     this.#aborting = true;
-    this.#controller?.abort(steppingStops(this.gid));
+    this.#running?.abort(steppingStops(this.gid));
   }
 
   /** The process ends: a step that ignores its abort is not handed back (it would run twice at once); its lease runs out. */
   abandon(): void {
     this.#left = true;
-    this.#leave?.();
+    this.#running?.leave();
+  }
+
+  mayBeLost(): boolean {
+    return this.#left || this.#deps.clock.monotonicMs() > this.#leaseEndsAt;
+  }
+
+  async holds(): Promise<boolean> {
+    return !this.#left && (await this.#deps.holds(this));
+  }
+
+  usesBarriersOf(db: DbRef): void {
+    this.#barrierDbs ??= [];
+    this.#barrierDbs.push(db);
   }
 
   /** Resolves when the job has ended or left. Never rejects. */
@@ -157,19 +164,37 @@ export class JobRun {
       await this.#handBackUnrunnable(this.gid, new Error(`The job is stored at step ${this.#step}, but has ${this.#steps.length}`));
       return false;
     }
+    const { steps, suspects, slots } = this.#deps;
     let runnable: RunnableStep;
     try {
-      runnable = await this.#deps.steps.open(step);
+      const opened = steps.open(step);
+      runnable = opened instanceof Promise ? await opened : opened;
     } catch (error) {
       await this.#handBackUnrunnable(SteppingError.is(error, 'STEP_NOT_RUNNABLE') ? step.name : this.gid, error);
       return false;
     }
-    const outcome =
-      this.#uncounted && this.#isSuspect(runnable) ? await this.#runAlone(step, runnable) : await this.#runInSlot(step, runnable);
+    // Before the slot: jobs that wait for another suspect hold up no handler.
+    const alone = this.#uncounted && this.#isSuspect(runnable) ? suspects : undefined;
+    let outcome: Outcome = NOT_STARTED;
+    if (alone === undefined || (await alone.take())) {
+      try {
+        // What is there at once is not awaited: of a busy process' time that would be a tenth.
+        const taken = slots.take();
+        if (taken === true || (taken !== false && (await taken))) {
+          try {
+            outcome = await (this.#uncounted ? this.#takeOver(step, runnable) : this.#begin(step, runnable));
+          } finally {
+            slots.release();
+          }
+        }
+      } finally {
+        alone?.release();
+      }
+    }
     if (this.#left) return false;
     switch (outcome.kind) {
       case 'succeeded':
-        return this.#checkpoint(step);
+        return await this.#checkpoint(step);
       case 'failed':
         await this.#saveFailure(step, runnable, outcome.error);
         return false;
@@ -179,27 +204,6 @@ export class JobRun {
         return false;
       case 'left':
         return false;
-    }
-  }
-
-  async #runAlone(step: DecodedStep, runnable: RunnableStep): Promise<Outcome> {
-    // Before the slot: jobs that wait for another suspect hold up no handler.
-    const release = await this.#deps.suspects.take();
-    if (!release) return NOT_STARTED;
-    try {
-      return await this.#runInSlot(step, runnable);
-    } finally {
-      release();
-    }
-  }
-
-  async #runInSlot(step: DecodedStep, runnable: RunnableStep): Promise<Outcome> {
-    const release = await this.#deps.slots.take();
-    if (!release) return NOT_STARTED;
-    try {
-      return await (this.#uncounted ? this.#takeOver(step, runnable) : this.#begin(step, runnable));
-    } finally {
-      release();
     }
   }
 
@@ -252,8 +256,13 @@ export class JobRun {
     return begun.outcome;
   }
 
-  async #begin(step: DecodedStep, runnable: RunnableStep): Promise<Outcome> {
+  #begin(step: DecodedStep, runnable: RunnableStep): Promise<Outcome> | Outcome {
     if (this.#stopping) return NOT_STARTED;
+    if (this.#attempt >= runnable.retry.maxAttempts || this.#deps.gate.closing) return this.#beginLater(step, runnable);
+    return this.#mayStart() ? this.#start(step, runnable) : NOT_STARTED;
+  }
+
+  async #beginLater(step: DecodedStep, runnable: RunnableStep): Promise<Outcome> {
     // Not inside the gate: every attempt of a step with one would be a commit that holds up all others. A neighbour that kills the process between mark and start costs this job
     // its last attempt.
     if (this.#attempt >= runnable.retry.maxAttempts && !(await this.#count(this.#attempt + 1))) return LEFT;
@@ -274,65 +283,30 @@ export class JobRun {
     return !this.#stopping && clock.monotonicMs() <= this.#leaseEndsAt - leaseMs * START_MARGIN;
   }
 
-  /** Calls the step's code in this very turn. Resolves with the first of: its end, its timeout, the lost lease, the end of the process. */
-  #start(step: DecodedStep, runnable: RunnableStep): Promise<Outcome> {
+  /** Calls the step's code in this very turn. */
+  #start(step: DecodedStep, runnable: RunnableStep): Promise<Outcome> | Outcome {
     const { clock, events } = this.#deps;
-    if (this.#left) return Promise.resolve(LEFT);
-    const { gid } = this;
-    const { tenant } = this.#job;
-    const controller = new AbortController();
-    this.#controller = controller;
+    if (this.#left) return LEFT;
+    const attempt = new StepAttempt(this, this.#job, this.#step, this.#attempt);
+    this.#running = attempt;
     this.#startedAt = clock.monotonicMs();
-    events.emit('step.started', { gid, tenant, step: step.name, stepIndex: this.#step, attempt: this.#attempt });
-    let cancelTimer = () => {};
-    let ended = false;
-    const claim: Claim = {
-      instance: this.#job.instance,
-      // What comes after the end of its attempt is nobody's, whatever the lease says.
-      isOld: () => ended || this.#left || clock.monotonicMs() > this.#leaseEndsAt,
-      isStillOurs: async () => !ended && !this.#left && (await this.#deps.holds(this)) && !ended,
-      uses: (db) => {
-        if (!ended) this.#barrierDbs.push(db);
-      },
-    };
-    return new Promise<Outcome>((resolve) => {
-      // A promise settles once: what a timed-out run does later changes nothing and writes nothing.
-      const settle = (outcome: Outcome) => {
-        ended = true;
-        resolve(outcome);
-      };
-      cancelTimer = clock.setTimeout(() => {
-        const error = stepTimedOut(gid, step.name, runnable.timeoutMs);
-        settle({ kind: 'failed', error });
-        controller.abort(error);
-      }, runnable.timeoutMs);
-      this.#leave = () => settle(LEFT);
-      const { signal } = controller;
-      const ran = async () => runnable.run({ gid, tenant, stepIndex: this.#step, attempt: this.#attempt, signal, claim });
-      ran().then(
-        () => settle({ kind: 'succeeded' }),
-        (error: unknown) => settle({ kind: 'failed', error }),
-      );
-    }).finally(() => {
-      cancelTimer();
-      this.#controller = undefined;
-      this.#leave = undefined;
-    });
+    if (events.hasListeners('step.started')) {
+      const { gid, tenant, stepIndex } = attempt;
+      events.emit('step.started', { gid, tenant, step: step.name, stepIndex, attempt: attempt.attempt });
+    }
+    return attempt.run(step.name, runnable, clock);
   }
 
   async #checkpoint(step: DecodedStep): Promise<boolean> {
     const { events, serves, putBack, clock, leaseMs } = this.#deps;
-    const durationMs = clock.monotonicMs() - this.#startedAt;
-    const { gid } = this;
-    const { tenant } = this.#job;
     const stepIndex = this.#step;
     const attempt = this.#attempt;
     const next = this.#steps[stepIndex + 1];
     const goesOn = next !== undefined && !this.#stopping && serves(next.queue);
     // A renewal passes over jobs with a save on its way, and where the store is slow that is most of their time. So a checkpoint renews, too, but not in the first moments of a lease:
     // it would cost each job of a fast store a change of the index.
-    const sentAt = clock.monotonicMs();
-    const renews = goesOn && this.#leaseEndsAt - sentAt < leaseMs * RENEWED_BY_CHECKPOINT;
+    const endedAt = clock.monotonicMs();
+    const renews = goesOn && this.#leaseEndsAt - endedAt < leaseMs * RENEWED_BY_CHECKPOINT;
     const handsOver = next !== undefined && !goesOn;
     const answer = await this.#save({
       status: next ? 'submitted' : 'succeeded',
@@ -343,10 +317,13 @@ export class JobRun {
       queue: next && next.queue !== this.#queue ? next.queue : undefined,
     });
     if (answer !== 'matched') return false;
-    if (renews) this.renewed(sentAt);
-    events.emit('step.succeeded', { gid, tenant, step: step.name, stepIndex, attempt, durationMs });
+    if (renews) this.renewed(endedAt);
+    if (events.hasListeners('step.succeeded')) {
+      const durationMs = endedAt - this.#startedAt;
+      events.emit('step.succeeded', { gid: this.gid, tenant: this.#job.tenant, step: step.name, stepIndex, attempt, durationMs });
+    }
     if (!next) {
-      events.emit('job.succeeded', { gid, tenant });
+      if (events.hasListeners('job.succeeded')) events.emit('job.succeeded', { gid: this.gid, tenant: this.#job.tenant });
       return false;
     }
     this.#step = stepIndex + 1;
@@ -424,21 +401,24 @@ export class JobRun {
   }
 
   async #save(
-    values: Omit<Save, 'gid' | 'lease' | 'dueInMs' | 'queue' | 'error'> & Partial<Pick<Save, 'dueInMs' | 'queue' | 'error'>>,
+    values: Pick<Save, 'status' | 'step' | 'attempt' | 'giveUp'> & Partial<Pick<Save, 'dueInMs' | 'queue' | 'error'>>,
   ): Promise<'matched' | 'let-go'> {
     if (this.#left) return 'let-go';
     this.#saving = true;
     const barrierDbs = this.#barrierDbs;
-    this.#barrierDbs = [];
+    this.#barrierDbs = undefined;
     try {
       const { answer, repeated } = await this.#deps.save({
         gid: this.gid,
         lease: this.lease,
-        dueInMs: undefined,
-        queue: undefined,
-        error: undefined,
-        ...values,
-        ...(barrierDbs.length > 0 ? { barrierDbs } : {}),
+        status: values.status,
+        step: values.step,
+        attempt: values.attempt,
+        giveUp: values.giveUp,
+        dueInMs: values.dueInMs,
+        queue: values.queue,
+        error: values.error,
+        barrierDbs,
       });
       if (answer) {
         if (values.giveUp) this.#left = true;
@@ -466,14 +446,14 @@ export class JobRun {
   #lose(): void {
     if (this.#left) return;
     this.#left = true;
-    this.#controller?.abort(
+    this.#running?.abort(
       new SteppingError(
         'LEASE_LOST',
         `The lease of job ${this.gid} is gone: it was taken over, cancelled, or not renewed in time. Stop; whoever owns the job now goes on.`,
         { gid: this.gid },
       ),
     );
-    this.#leave?.();
+    this.#running?.leave();
     this.#deps.events.emit('job.lease-lost', { gid: this.gid });
   }
 }

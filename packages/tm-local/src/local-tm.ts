@@ -56,8 +56,8 @@ export interface LocalEngine {
   readonly stepQueues: readonly string[];
   /** Queues in which prepared jobs of this process's databases wait. */
   queryBackQueues(): readonly string[];
-  /** Makes a claimed job run. `claimSentAt`: when the claim was sent, on the monotonic clock. */
-  open(job: ClaimedJob, claimSentAt: number, host: { slots: Slots; serves: (queue: string) => boolean }): JobRun;
+  /** What makes claimed jobs run for this host. `claimSentAt`: when the claim was sent, on the monotonic clock. */
+  opener(host: { slots: Slots; serves: (queue: string) => boolean }): (job: ClaimedJob, claimSentAt: number) => JobRun;
   readonly queryBack: QueryBack;
   readonly purger: Purger;
   /** One for all jobs of this process that may have killed their worker. Who waits for it is no reason to claim less. */
@@ -187,8 +187,10 @@ function engine(
     failedRetentionMs: parts.failedRetentionMs,
     stepQueues: steps.queues(),
     queryBackQueues: () => databases.all().map(queryBackQueue),
-    open: (job, claimSentAt, host) =>
-      new JobRun({ save, holds, steps, events, log, clock, gate, suspects, unrunnable, leaseMs, putBack, ...host }, job, claimSentAt),
+    opener(host) {
+      const deps = { save, holds, steps, events, log, clock, gate, suspects, unrunnable, leaseMs, putBack, ...host };
+      return (job, claimSentAt) => new JobRun(deps, job, claimSentAt);
+    },
     queryBack: new QueryBack({ save, databases, events, log, clock, putBack }),
     purger,
     suspects,

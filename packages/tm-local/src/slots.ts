@@ -1,11 +1,8 @@
 import { type Clock, systemClock } from './clock.js';
 
-/** Gives a slot back; once, further calls do nothing. */
-export type Release = () => void;
-
 interface Waiting {
   readonly since: number;
-  readonly resolve: (release: Release | undefined) => void;
+  readonly resolve: (taken: boolean) => void;
 }
 
 /** At most `size` at a time; the rest wait, first in, first out. */
@@ -31,36 +28,36 @@ export class Slots {
     return this.#waiting.length;
   }
 
-  /** Resolves with what gives the slot back, or undefined after {@link close} and for who was {@link dismiss}ed. */
-  take(): Promise<Release | undefined> | Release | undefined {
-    if (this.#closed) return undefined;
+  /** True: a slot is the caller's until {@link release}. False after {@link close}, and for who was {@link dismiss}ed. */
+  take(): Promise<boolean> | boolean {
+    if (this.#closed) return false;
     if (this.#free === 0) return new Promise((resolve) => this.#waiting.push({ since: this.#clock.monotonicMs(), resolve }));
     this.#free--;
-    return this.#release();
+    this.#taken++;
+    return true;
+  }
+
+  /** Gives back a slot that was taken. */
+  release(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) {
+      this.#free++;
+      return;
+    }
+    this.#taken++;
+    next.resolve(true);
   }
 
   /** Sends away who has waited for longer than `ms`. */
   dismiss(ms: number): void {
     const since = this.#clock.monotonicMs() - ms;
     // Who came first waits longest.
-    while (this.#waiting[0] && this.#waiting[0].since < since) this.#waiting.shift()?.resolve(undefined);
+    while (this.#waiting[0] && this.#waiting[0].since < since) this.#waiting.shift()?.resolve(false);
   }
 
   /** Whoever waits gets nothing any more; slots in use stay so. */
   close(): void {
     this.#closed = true;
-    for (const { resolve } of this.#waiting.splice(0)) resolve(undefined);
-  }
-
-  #release(): Release {
-    this.#taken++;
-    let released = false;
-    return () => {
-      if (released) return;
-      released = true;
-      const next = this.#waiting.shift();
-      if (next) next.resolve(this.#release());
-      else this.#free++;
-    };
+    for (const { resolve } of this.#waiting.splice(0)) resolve(false);
   }
 }

@@ -43,20 +43,20 @@ export function foundRow([, instance, status, lease]: PostgresRow): FoundRow {
 
 /** A row of `claimJobs`. */
 export function claimedJob(row: PostgresRow): ClaimedJob {
-  const [gid, lease, instance, status, queue, step, attempt, held, tenant, db, steps, ageMs] = row as string[];
+  // By index: of all that is read here these are the most, and destructuring goes through an iterator.
   return {
-    gid: gid as string,
-    lease: Number(lease),
-    instance: instance as string,
-    status: statusOf(Number(status)) as ClaimedJob['status'],
-    queue: queue as string,
-    step: Number(step),
-    attempt: Number(attempt),
-    wasHeld: held === '2',
-    tenant: tenant ?? undefined,
-    db: dbFromText(db ?? null),
-    steps: steps as string,
-    ageMs: Math.round(Number(ageMs)),
+    gid: row[0] as string,
+    lease: Number(row[1]),
+    instance: row[2] as string,
+    status: statusOf(Number(row[3])) as ClaimedJob['status'],
+    queue: row[4] as string,
+    step: Number(row[5]),
+    attempt: Number(row[6]),
+    wasHeld: row[7] === '2',
+    tenant: row[8] ?? undefined,
+    db: dbFromText(row[9] ?? null),
+    steps: row[10] as string,
+    ageMs: Math.round(Number(row[11])),
   };
 }
 

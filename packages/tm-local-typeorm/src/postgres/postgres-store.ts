@@ -127,10 +127,10 @@ export class PostgresStore extends ServerStore<Opened> implements TransactionSto
       orNull(textArray, saves, ({ error }) => errorToText(error)),
     ];
     if (saves.every(({ barrierDbs }) => barrierDbs === undefined)) {
-      return gidsOf(await orRefused(leastBusy(lanes.save).query(sql.saveJobs, values)));
+      return savedOf(saves, await orRefused(leastBusy(lanes.save).query(sql.saveJobs, values)));
     }
     const dbs = textArray(saves.map(({ barrierDbs }) => dbsToText(barrierDbs)));
-    return gidsOf(await orRefused(leastBusy(lanes.save).query(sql.saveJobsWithDbs, [...values, dbs])));
+    return savedOf(saves, await orRefused(leastBusy(lanes.save).query(sql.saveJobsWithDbs, [...values, dbs])));
   }
 
   async extend(leases: readonly Lease[], leaseMs: number): Promise<ReadonlySet<string>> {
@@ -269,6 +269,12 @@ function changeValues(changes: readonly Change[]): unknown[] {
 
 function matches({ instance, from }: Change, found: FoundRow | undefined): boolean {
   return found !== undefined && from.includes(found.status) && (instance === undefined || instance === found.instance);
+}
+
+function savedOf(saves: readonly Save[], [row]: readonly PostgresRow[]): ReadonlySet<string> {
+  const [saved, gids] = row as PostgresRow;
+  if (Number(saved) === saves.length) return new Set(saves.map(({ gid }) => gid));
+  return new Set(JSON.parse(gids ?? '[]') as string[]);
 }
 
 function gidsOf(rows: readonly PostgresRow[]): ReadonlySet<string> {

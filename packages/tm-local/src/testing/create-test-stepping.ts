@@ -56,14 +56,14 @@ export async function createTestStepping<const S extends readonly AnyStep[] = re
 async function drain(engine: LocalEngine): Promise<void> {
   const { store, clock, leaseMs, stepQueues, queryBack } = engine;
   const questions = engine.queryBackQueues();
-  const host = { slots: new Slots(Number.POSITIVE_INFINITY), serves: (queue: string) => stepQueues.includes(queue) };
+  const open = engine.opener({ slots: new Slots(Number.POSITIVE_INFINITY), serves: (queue) => stepQueues.includes(queue) });
   for (let found = true; found; ) {
     found = false;
     for (const queue of [...stepQueues, ...questions]) {
       const sentAt = clock.monotonicMs();
       const jobs = await store.claimDue({ queue, limit: BATCH, leaseMs });
       found ||= jobs.length > 0;
-      await Promise.all(jobs.map((job) => (questions.includes(queue) ? queryBack.resolve(job) : engine.open(job, sentAt, host).run())));
+      await Promise.all(jobs.map((job) => (questions.includes(queue) ? queryBack.resolve(job) : open(job, sentAt).run())));
     }
   }
 }

@@ -4,7 +4,8 @@ import { SUBMITTED } from '../../status.js';
 /**
  * Fenced writes of lease holders (R6, R7), progress and ends in one statement. A checkpoint leaves `due_at` and `queue` as they are, so its new version goes beside the old one
  * and no index is touched (HOT). Values: arrays of gid, lease, step, attempt, status, give up (0 or 1), ms until due, queue, error (null: untouched).
- * Rows: the gids whose fence matched and that are not further than this write.
+ * One row: of how many the fence matched, not further than this write; and their gids as JSON, null where that is all, as nearly always: a row for each would cost its reader more than the
+ * save its writer.
  */
 export const saveJobs = (table: QuotedName) => save(table, { set: '', source: '', column: '' });
 
@@ -22,6 +23,7 @@ export const saveJobsWithDbs = (table: QuotedName) =>
   });
 
 const save = (table: QuotedName, dbs: { set: string; source: string; column: string }) => `
+  with saved as (
   update ${table} j
   set step = v.step, attempt = v.attempt, status = v.status,
       queue = coalesce(v.queue, j.queue),
@@ -34,4 +36,5 @@ const save = (table: QuotedName, dbs: { set: string; source: string; column: str
     v(gid, lease, step, attempt, status, give_up, due_in, queue, error${dbs.column})
   where j.gid = v.gid and j.lease = v.lease
     and case v.give_up when 1 then j.step <= v.step else (j.step, j.attempt) <= (v.step, v.attempt) end
-  returning j.gid`;
+  returning j.gid)
+  select count(*), case when count(*) < cardinality($1::text[]) then json_agg(gid) end from saved`;
