@@ -73,10 +73,13 @@ export class PostgresStore extends ServerStore<Opened> implements TransactionSto
     const claims = new Claims({
       async claim({ queue, limit, leaseMs }, from) {
         const values = [queue, limit, Math.round(leaseMs)];
-        const rows = await (from === undefined
-          ? lanes.claim.query(sql.claimJobs, values)
-          : lanes.claim.query(sql.claimJobsFrom, [...values, from]));
-        return { jobs: rows.map(claimedJob), latest: rows[0]?.at(-1) ?? undefined };
+        for (;;) {
+          const rows = await (from === undefined
+            ? lanes.claim.query(sql.claimJobs, values)
+            : lanes.claim.query(sql.claimJobsFrom, [...values, from]));
+          if (rows[0]?.[0] === null) continue; // all that was locked had been changed in that moment
+          return { jobs: rows.map(claimedJob), latest: rows[0]?.at(-1) ?? undefined };
+        }
       },
       peek: async (queue, before) => (await lanes.look.query(sql.peekDue, [queue, before]))[0]?.[0] ?? undefined,
     });
