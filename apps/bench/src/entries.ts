@@ -36,6 +36,13 @@ export const ENTRIES: readonly Entry[] = [
     rows: { W7: 1 },
   }),
   {
+    name: 'plain:typeorm',
+    table: 'PostgreSQL',
+    module: './contestants/plain-typeorm.js',
+    contestant: 'postgres',
+    workloads: { W4: 1, W7: 1 },
+  },
+  {
     name: 'stepping',
     table: 'PostgreSQL',
     module: steppingTypeorm,
