@@ -31,14 +31,20 @@ export class Container implements Registry, Resolver {
   readonly #parent: ParentContainer | undefined;
   readonly #beingMade: Injectable[] = [];
   readonly #abstract = new Set<Injectable>();
+  /** Services of {@link provide} by their keys: every transaction asks for some, and tsyringe takes its time. */
+  readonly #made = new Map<unknown, { readonly service: unknown }>();
+  readonly #provided = new Set<unknown>();
 
   constructor(parent: ParentContainer | undefined) {
     this.#parent = parent;
   }
 
   provide<T>(injectable: Injectable<T>, factory: (r: Resolver) => NoInfer<T>): void {
+    const key = keyOf(injectable);
     let made: { readonly service: T } | undefined;
-    this.#services.register(keyOf(injectable), {
+    this.#provided.add(key);
+    this.#made.delete(key);
+    this.#services.register(key, {
       useFactory: () => {
         made ??= { service: this.#make(injectable, factory) };
         return made.service;
@@ -53,8 +59,13 @@ export class Container implements Registry, Resolver {
 
   resolve<T>(injectable: Injectable<T>): T {
     if (typeof injectable !== 'function' && typeof injectable?.key !== 'symbol') throw notInjectable(injectable);
+    const key = keyOf(injectable);
+    const made = this.#made.get(key);
+    if (made !== undefined) return made.service as T;
     this.#learn(injectable, []);
-    return this.#services.resolve<T>(keyOf(injectable));
+    const service = this.#services.resolve<T>(key);
+    if (this.#provided.has(key)) this.#made.set(key, { service });
+    return service;
   }
 
   #make<T>(injectable: Injectable<T>, factory: (r: Resolver) => T): T {

@@ -3,7 +3,7 @@ import { closeConnection, dialectOf, fileTurns, type SqliteConnection, sqliteCon
 import type { DataSource, QueryRunner } from 'typeorm';
 import { driverStateOf } from './driver-state.js';
 import type { FoundDatabase } from './find-database.js';
-import { type DatabaseTarget, OwnedTransaction } from './held-transaction.js';
+import { OwnedTransaction } from './held-transaction.js';
 import type { IsolationLevel } from './in-transaction.js';
 import { reserveCommit } from './typeorm-transaction.js';
 
@@ -19,11 +19,11 @@ export abstract class BusinessTransaction extends OwnedTransaction {
 
 /** Opens a transaction on a registered database, and sees to it that it is over when `work` is. `work` commits. */
 export async function withTransaction<R>(
-  { provider, dataSource }: FoundDatabase,
-  target: DatabaseTarget,
+  database: FoundDatabase,
   isolationLevel: IsolationLevel | undefined,
   work: (transaction: BusinessTransaction) => Promise<R>,
 ): Promise<R> {
+  const { provider, dataSource } = database;
   const use = async (transaction: BusinessTransaction) => {
     try {
       return await work(transaction);
@@ -31,9 +31,9 @@ export async function withTransaction<R>(
       await transaction.release();
     }
   };
-  if (dialectOf(dataSource) !== 'sqlite') return use(await beginPooled(dataSource, target, isolationLevel));
+  if (dialectOf(dataSource) !== 'sqlite') return use(await beginPooled(database, isolationLevel));
   const clone = await provider.transactionsOf(dataSource);
-  return withTurn(fileTurns(dataSource), async (leaveTurn) => use(await beginSqlite(clone, target, leaveTurn)));
+  return withTurn(fileTurns(dataSource), async (leaveTurn) => use(await beginSqlite(clone, database, leaveTurn)));
 }
 
 // ── on a server ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -59,12 +59,8 @@ class PooledTransaction extends BusinessTransaction {
 }
 
 /** Opens a transaction on a connection of the user's pool. */
-async function beginPooled(
-  dataSource: DataSource,
-  target: DatabaseTarget,
-  isolationLevel: IsolationLevel | undefined,
-): Promise<BusinessTransaction> {
-  const runner = dataSource.createQueryRunner('master');
+async function beginPooled(database: FoundDatabase, isolationLevel: IsolationLevel | undefined): Promise<BusinessTransaction> {
+  const runner = database.dataSource.createQueryRunner('master');
   try {
     await runner.connect();
     driverStateOf(runner); // on MySQL it watches from the first statement on, and need not ask later
@@ -74,7 +70,7 @@ async function beginPooled(
     throw error;
   }
   reserveCommit(runner);
-  return new PooledTransaction(runner, target);
+  return new PooledTransaction(runner, database);
 }
 
 // ── SQLite ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -82,8 +78,8 @@ async function beginPooled(
 class SqliteTransaction extends BusinessTransaction {
   readonly #leaveTurn: () => void;
 
-  constructor(runner: QueryRunner, target: DatabaseTarget, leaveTurn: () => void) {
-    super(runner, target);
+  constructor(runner: QueryRunner, database: FoundDatabase, leaveTurn: () => void) {
+    super(runner, database);
     this.#leaveTurn = leaveTurn;
   }
 
@@ -113,7 +109,7 @@ class SqliteTransaction extends BusinessTransaction {
 }
 
 /** Opens a transaction on the clone of the user's DataSource, which is ours alone while we have the turn of the file. */
-async function beginSqlite(clone: DataSource, target: DatabaseTarget, leaveTurn: () => void): Promise<BusinessTransaction> {
+async function beginSqlite(clone: DataSource, database: FoundDatabase, leaveTurn: () => void): Promise<BusinessTransaction> {
   const runner = newRunner(clone);
   try {
     await runner.startTransaction();
@@ -123,7 +119,7 @@ async function beginSqlite(clone: DataSource, target: DatabaseTarget, leaveTurn:
     throw error;
   }
   reserveCommit(runner);
-  return new SqliteTransaction(runner, target, leaveTurn);
+  return new SqliteTransaction(runner, database, leaveTurn);
 }
 
 /** What we use of TypeORM's SQLite driver and its runner beyond their public types. */

@@ -2,7 +2,7 @@ import { DbProviders, type DbRef, type DbTransaction, type Resolver, SteppingErr
 import { commitOutcome, isDefiniteRefusal } from '@stepping/typeorm';
 import type { QueryRunner } from 'typeorm';
 import { driverStateOf, endConnection, stateIsKnown } from './driver-state.js';
-import { findDatabase } from './find-database.js';
+import { type FoundDatabase, findDatabase } from './find-database.js';
 import { insertKey } from './insert-key.js';
 import { deleteBarrier } from './sql/delete-barrier.js';
 import { insertBarrier } from './sql/insert-barrier.js';
@@ -21,11 +21,12 @@ export interface DatabaseTarget {
 export class HeldTransaction implements DbTransaction {
   readonly native: { readonly kind: 'typeorm'; readonly handle: QueryRunner };
   protected readonly runner: QueryRunner;
-  readonly #target: DatabaseTarget;
+  readonly #target: DatabaseTarget | FoundDatabase;
   // Which transaction of the runner it is; undefined until one is open.
   #number: number | undefined;
 
-  constructor(runner: QueryRunner, target: DatabaseTarget) {
+  /** `target`: where to look for its registered database, or the one that was found already. */
+  constructor(runner: QueryRunner, target: DatabaseTarget | FoundDatabase) {
     this.native = { kind: 'typeorm', handle: runner };
     this.runner = runner;
     this.#target = target;
@@ -34,6 +35,7 @@ export class HeldTransaction implements DbTransaction {
 
   async ref(resolver: Resolver): Promise<DbRef> {
     this.assertNotNested();
+    if ('ref' in this.#target) return this.#target.ref;
     return (await findDatabase(resolver.resolve(DbProviders), this.runner.dataSource, this.#target)).ref;
   }
 

@@ -46,8 +46,9 @@ export class Claims {
   async claimDue(claim: Claim): Promise<readonly ClaimedJob[]> {
     const bound = this.#boundOf(claim.queue);
     if (bound.from !== undefined) {
-      this.#peekNowAndThen(claim.queue, bound);
-      const claimed = await this.#claim(claim, bound, bound.from);
+      const claiming = this.#claim(claim, bound, bound.from);
+      this.#peekNowAndThen(claim.queue, bound); // behind the claim, which somebody waits for
+      const claimed = await claiming;
       if (claimed.length > 0) return claimed;
     }
     return this.#claim(claim, bound, undefined);

@@ -49,6 +49,7 @@ type Outcome =
   /** stop() came before the start, or too little of the lease was left for it: the job is handed back. */
   | { readonly kind: 'not-started' };
 
+const NO = Promise.resolve(false);
 const NOT_STARTED: Outcome = { kind: 'not-started' };
 
 /**
@@ -272,7 +273,7 @@ export class JobRun implements AttemptHost {
 
   /** Writes the number of the attempt, absolute, so that a repeat counts nothing twice. False: let go. */
   async #count(attempt: number): Promise<boolean> {
-    if ((await this.#save({ status: 'submitted', step: this.#step, attempt, giveUp: false })) === 'let-go') return false;
+    if (!(await this.#save({ status: 'submitted', step: this.#step, attempt, giveUp: false }))) return false;
     this.#uncounted = false;
     return true;
   }
@@ -308,7 +309,7 @@ export class JobRun implements AttemptHost {
     const endedAt = clock.monotonicMs();
     const renews = goesOn && this.#leaseEndsAt - endedAt < leaseMs * RENEWED_BY_CHECKPOINT;
     const handsOver = next !== undefined && !goesOn;
-    const answer = await this.#save({
+    const saved = await this.#save({
       status: next ? 'submitted' : 'succeeded',
       step: stepIndex + 1,
       attempt: 1,
@@ -316,7 +317,7 @@ export class JobRun implements AttemptHost {
       dueInMs: renews ? leaseMs : handsOver ? 0 : undefined,
       queue: next && next.queue !== this.#queue ? next.queue : undefined,
     });
-    if (answer !== 'matched') return false;
+    if (!saved) return false;
     if (renews) this.renewed(endedAt);
     if (events.hasListeners('step.succeeded')) {
       const durationMs = endedAt - this.#startedAt;
@@ -346,7 +347,7 @@ export class JobRun implements AttemptHost {
     }
     const { events, clock, log, putBack } = this.#deps;
     const attempt = this.#attempt;
-    const answer = await this.#save({
+    const saved = await this.#save({
       status: 'submitted',
       step: this.#step,
       attempt: attempt + 1,
@@ -354,7 +355,7 @@ export class JobRun implements AttemptHost {
       dueInMs: delayMs,
       error: storedError(error),
     });
-    if (answer !== 'matched') return;
+    if (!saved) return;
     putBack(this.#queue, delayMs);
     log.warn('step failed; will retry', { gid: this.gid, step: step.name, attempt, delayMs, error });
     events.emit('step.failed', {
@@ -372,8 +373,8 @@ export class JobRun implements AttemptHost {
     const { events, log } = this.#deps;
     const { gid } = this;
     const { tenant } = this.#job;
-    const answer = await this.#save({ status: 'failed', step: this.#step, attempt, giveUp: true, error: storedError(error) });
-    if (answer !== 'matched') return;
+    const saved = await this.#save({ status: 'failed', step: this.#step, attempt, giveUp: true, error: storedError(error) });
+    if (!saved) return;
     log.error('step failed for good; the job is a dead letter until it is redriven', { gid, step: step.name, attempt, error });
     events.emit('step.failed', { gid, tenant, step: step.name, stepIndex: this.#step, attempt, error, nextAttemptAt: undefined });
     events.emit('job.failed', { gid, tenant, step: step.name, error });
@@ -381,8 +382,8 @@ export class JobRun implements AttemptHost {
 
   /** Not started, or ended by stop(): due at once, with the number of the attempt that did not count. */
   async #handBack(): Promise<void> {
-    const answer = await this.#save({ status: 'submitted', step: this.#step, attempt: this.#attempt, giveUp: true, dueInMs: 0 });
-    if (answer === 'matched') this.#deps.putBack(this.#queue, 0);
+    const saved = await this.#save({ status: 'submitted', step: this.#step, attempt: this.#attempt, giveUp: true, dueInMs: 0 });
+    if (saved) this.#deps.putBack(this.#queue, 0);
   }
 
   /** This process cannot run the next step; another one, or the next release, may. Uncounted, with a backoff, never `failed`. */
@@ -391,8 +392,8 @@ export class JobRun implements AttemptHost {
     const dueInMs = unrunnable.nextMs(key, clock.monotonicMs());
     // A silent holder's attempt that nobody has counted stays marked for who can run the step: else it might crash there for ever.
     const giveUp = !this.#uncounted;
-    const answer = await this.#save({ status: 'submitted', step: this.#step, attempt: this.#attempt, giveUp, dueInMs });
-    if (answer !== 'matched') return;
+    const saved = await this.#save({ status: 'submitted', step: this.#step, attempt: this.#attempt, giveUp, dueInMs });
+    if (!saved) return;
     this.#left = true;
     putBack(this.#queue, dueInMs);
     const step = this.#steps[this.#step]?.name ?? `number ${this.#step}`;
@@ -400,46 +401,41 @@ export class JobRun implements AttemptHost {
     events.emit('step.unrunnable', { gid: this.gid, step, error });
   }
 
-  async #save(
+  /** Resolves with whether it is acknowledged and the job still ours: else it was let go. Never rejects. */
+  #save(
     values: Pick<Save, 'status' | 'step' | 'attempt' | 'giveUp'> & Partial<Pick<Save, 'dueInMs' | 'queue' | 'error'>>,
-  ): Promise<'matched' | 'let-go'> {
-    if (this.#left) return 'let-go';
-    this.#saving = true;
+  ): Promise<boolean> {
+    const { status, step, attempt, giveUp, dueInMs, queue, error } = values;
     const barrierDbs = this.#barrierDbs;
+    if (this.#left) return NO;
     this.#barrierDbs = undefined;
-    try {
-      const { answer, repeated } = await this.#deps.save({
-        gid: this.gid,
-        lease: this.lease,
-        status: values.status,
-        step: values.step,
-        attempt: values.attempt,
-        giveUp: values.giveUp,
-        dueInMs: values.dueInMs,
-        queue: values.queue,
-        error: values.error,
-        barrierDbs,
-      });
-      if (answer) {
-        if (values.giveUp) this.#left = true;
-        return 'matched';
-      }
-      // No row after a repeat may be the first try, done and unheard: let go, but nobody took the lease for sure.
-      if (repeated) this.#left = true;
-      else this.#lose();
-      return 'let-go';
-    } catch (error) {
-      this.#left = true;
-      const what = error instanceof WriteGivenUp ? 'no answer to a save' : 'a save was refused';
-      this.#deps.log.error(`${what}; the job is let go and will be due again when its lease ends`, {
-        gid: this.gid,
-        step: values.step,
-        error,
-      });
-      return 'let-go';
-    } finally {
-      this.#saving = false;
+    this.#saving = true;
+    const { gid, lease } = this;
+    // Not an async function, and one shape for all saves: this is called for every step of every job.
+    return this.#deps.save({ gid, lease, status, step, attempt, giveUp, dueInMs, queue, error, barrierDbs }).then(
+      (acknowledged) => this.#heard(acknowledged, giveUp),
+      (cause) => this.#unheard(step, cause),
+    );
+  }
+
+  #heard({ answer, repeated }: Acknowledged<boolean>, gaveUp: boolean): boolean {
+    this.#saving = false;
+    if (answer) {
+      if (gaveUp) this.#left = true;
+      return true;
     }
+    // No row after a repeat may be the first try, done and unheard: let go, but nobody took the lease for sure.
+    if (repeated) this.#left = true;
+    else this.#lose();
+    return false;
+  }
+
+  #unheard(step: number, error: unknown): boolean {
+    this.#saving = false;
+    this.#left = true;
+    const what = error instanceof WriteGivenUp ? 'no answer to a save' : 'a save was refused';
+    this.#deps.log.error(`${what}; the job is let go and will be due again when its lease ends`, { gid: this.gid, step, error });
+    return false;
   }
 
   /** Somebody else owns the job: stop, abort the signal, write nothing. */

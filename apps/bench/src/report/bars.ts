@@ -174,22 +174,20 @@ export function barsTable(measured: readonly Measured[]): string | undefined {
   return ['| | | measured | must | aim | |', '| --- | --- | ---: | ---: | ---: | --- |', ...rows].join('\n');
 }
 
-function row({ workload, what, wants, must, aim }: Bar, ratios: readonly number[]): string {
+function row(bar: Bar, ratios: readonly number[]): string {
+  const { workload, what, wants, must, aim } = bar;
   const middle = median(ratios);
-  const holds = (bound: number | undefined) => bound === undefined || (wants === 'more' ? middle >= bound : middle <= bound);
-  const verdict =
-    must === undefined && aim === undefined
-      ? ''
-      : holds(must)
-        ? holds(aim)
-          ? 'holds'
-          : must === undefined
-            ? 'aim missed'
-            : 'holds, aim missed'
-        : '**missed**';
   const bound = (value: number | undefined) => (value === undefined ? '' : `${wants === 'more' ? '≥' : '≤'} ${value}`);
   const spread = ratios.length > 1 ? ` (${short(Math.min(...ratios))}–${short(Math.max(...ratios))})` : '';
-  return `| ${workload} | ${what} | ${short(middle)}${spread} | ${bound(must)} | ${bound(aim)} | ${verdict} |`;
+  return `| ${workload} | ${what} | ${short(middle)}${spread} | ${bound(must)} | ${bound(aim)} | ${verdict(middle, bar)} |`;
+}
+
+function verdict(measured: number, { wants, must, aim }: Bar): string {
+  const holds = (bound: number | undefined) => bound === undefined || (wants === 'more' ? measured >= bound : measured <= bound);
+  if (must === undefined && aim === undefined) return '';
+  if (!holds(must)) return '**missed**';
+  if (holds(aim)) return 'holds';
+  return must === undefined ? 'aim missed' : 'holds, aim missed';
 }
 
 /** Of one repetition each; where one side was measured once, with that. */
