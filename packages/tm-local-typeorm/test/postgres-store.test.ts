@@ -99,6 +99,42 @@ postgres.describe('typeormStore on PostgreSQL', () => {
     for (const verb of verbs) await eventually(verb);
   });
 
+  it('claims a job that somebody changed between the snapshot of the claim and its lock', async () => {
+    const role = `watched_${Date.now()}`;
+    await dataSource.query(`
+      create role ${role} login password 'watched';
+      grant all on all tables in schema public to ${role};
+      create function wait_to_look() returns boolean language plpgsql as $$ begin perform pg_advisory_xact_lock(7); return true; end $$;
+      create policy watched on stepping_job using (wait_to_look());
+      alter table stepping_job enable row level security`);
+    const theirs = new URL(url);
+    Object.assign(theirs, { username: role, password: 'watched' });
+    const watched = await new DataSource({ type: 'postgres', url: theirs.href }).initialize();
+    const claiming = openStore({ dataSource: watched, migrate: false });
+    const holder = dataSource.createQueryRunner();
+    try {
+      await claiming.start();
+      await store.create([aJob({ gid: 'a' })]);
+      await holder.query('select pg_advisory_lock(7)');
+      const claimed = claiming.claimDue(aClaim());
+      await until(async () => (await dataSource.query(`select 1 from pg_locks where locktype = 'advisory' and not granted`)).length > 0);
+      await dataSource.query(`update stepping_job set tenant = 'changed'`);
+      await holder.query('select pg_advisory_unlock(7)');
+      expect(await claimed).toMatchObject([{ gid: 'a', tenant: 'changed' }]);
+    } finally {
+      await holder.query('select pg_advisory_unlock_all()');
+      await holder.release();
+      await claiming.stop();
+      await watched.destroy();
+      await dataSource.query(`
+        alter table stepping_job disable row level security;
+        drop policy watched on stepping_job;
+        drop function wait_to_look();
+        drop owned by ${role};
+        drop role ${role}`);
+    }
+  });
+
   it('leaves no settings on the connections of the user', async () => {
     expect(await dataSource.query('show plan_cache_mode')).toEqual([{ plan_cache_mode: 'auto' }]);
     expect(await dataSource.query('show lock_timeout')).toEqual([{ lock_timeout: '0' }]);
