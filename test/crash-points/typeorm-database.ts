@@ -29,7 +29,8 @@ function jobsIn(sql: SqlDatabase): Jobs {
     clear: async () => void (await sql.run('delete from stepping_job')),
     async makeDue(gid, lease) {
       const ofLease = lease === undefined ? '' : ` and lease = ${lease}`;
-      await sql.run(`update stepping_job set due_at = ${sql.now} where gid = ? and due_at is not null${ofLease}`, [gid]);
+      // A connection that was just killed may hold the row for a second more: time passes at the next look then.
+      await unlessLocked(sql.run(`update stepping_job set due_at = ${sql.now} where gid = ? and due_at is not null${ofLease}`, [gid]));
     },
     age: () => unlessLocked(sql.run(`update stepping_job set finished_at = ${sql.longAgo} where finished_at is not null`)),
   };
