@@ -31,9 +31,8 @@ export class Container implements Registry, Resolver {
   readonly #parent: ParentContainer | undefined;
   readonly #beingMade: Injectable[] = [];
   readonly #abstract = new Set<Injectable>();
-  /** Services of {@link provide} by their keys: every transaction asks for some, and tsyringe takes its time. */
-  readonly #made = new Map<unknown, { readonly service: unknown }>();
-  readonly #provided = new Set<unknown>();
+  /** What {@link provide} registered, by key: every transaction asks for some of it, and tsyringe takes its time. */
+  readonly #provided = new Map<unknown, () => unknown>();
 
   constructor(parent: ParentContainer | undefined) {
     this.#parent = parent;
@@ -42,14 +41,12 @@ export class Container implements Registry, Resolver {
   provide<T>(injectable: Injectable<T>, factory: (r: Resolver) => NoInfer<T>): void {
     const key = keyOf(injectable);
     let made: { readonly service: T } | undefined;
-    this.#provided.add(key);
-    this.#made.delete(key);
-    this.#services.register(key, {
-      useFactory: () => {
-        made ??= { service: this.#make(injectable, factory) };
-        return made.service;
-      },
-    });
+    const once = () => {
+      made ??= { service: this.#make(injectable, factory) };
+      return made.service;
+    };
+    this.#provided.set(key, once);
+    this.#services.register(key, { useFactory: once });
   }
 
   /** Whether somebody registered it, here or in the application's container. */
@@ -60,12 +57,10 @@ export class Container implements Registry, Resolver {
   resolve<T>(injectable: Injectable<T>): T {
     if (typeof injectable !== 'function' && typeof injectable?.key !== 'symbol') throw notInjectable(injectable);
     const key = keyOf(injectable);
-    const made = this.#made.get(key);
-    if (made !== undefined) return made.service as T;
+    const provided = this.#provided.get(key);
+    if (provided !== undefined) return provided() as T;
     this.#learn(injectable, []);
-    const service = this.#services.resolve<T>(key);
-    if (this.#provided.has(key)) this.#made.set(key, { service });
-    return service;
+    return this.#services.resolve<T>(key);
   }
 
   #make<T>(injectable: Injectable<T>, factory: (r: Resolver) => T): T {

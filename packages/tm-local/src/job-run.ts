@@ -179,7 +179,7 @@ export class JobRun implements AttemptHost {
     let outcome: Outcome = NOT_STARTED;
     if (alone === undefined || (await alone.take())) {
       try {
-        // What is there at once is not awaited: of a busy process' time that would be a tenth.
+        // What is there at once is not awaited: this is done for every step of every job.
         const taken = slots.take();
         if (taken === true || (taken !== false && (await taken))) {
           try {

@@ -4,7 +4,7 @@ import type { QuotedName } from '@stepping/typeorm';
  * Claims due rows of a queue, the most overdue first. Values: queue, limit, lease in ms. Rows: gid, lease, instance, status, queue, step, attempt, held (2: it was held before), tenant, db,
  * steps, age in ms, latest due_at of all that were locked. Where rows were locked and none of them claimed there is one of nulls but for the last: claim again.
  *
- * By `ctid`: the rows are locked, so they are still there, and looking each up by its gid would be a third of the statement. It passes over a row that somebody changed between our
+ * By `ctid`: the rows are locked, so they are still there, and looking each up by its gid is a tenth of what a job of three steps takes. It passes over a row that somebody changed between our
  * snapshot and our lock. `= any(array(…))`, as a join with the limited select becomes a scan of the whole table in a generic plan.
  */
 export const claimJobs = (table: QuotedName) => claim(table, '');
