@@ -32,13 +32,13 @@ export function describeNetwork(database: FaultDatabase): void {
     const { run, proxy, shop } = await behindProxy(database, { twoDatabases: true });
     const { random, seed } = seeded();
     proxy.cutAtRandomBytes(random);
-    for (let i = 0; i < 5 || (proxy.broken < CUTS && i < 30); i++) {
+    // How much goes through before the next cut is random, too: as many as it takes.
+    for (let i = 0; i < 5 || proxy.broken < CUTS; i++) {
       run.told.push(...(await shop.do('order', gids(`order-${i}`, 4), ORDINARY)));
       run.told.push(...(await shop.do('start', gids(`job-${i}`, 4), PLAIN)));
     }
     proxy.heal();
     await run.untilAllEnded();
-    assert.ok(proxy.broken >= CUTS, `Only ${proxy.broken} connections were cut`);
     await audit(run).catch((error) => {
       throw new Error(`STEPPING_TEST_SEED=${seed}: ${error.message}`, { cause: error });
     });

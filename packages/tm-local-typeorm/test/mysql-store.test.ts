@@ -332,6 +332,19 @@ for (const service of [await testService('mariadb'), await testService('mysql')]
         proxy.heal();
       });
 
+      it('holds rows for seconds, not hours, when the way to the server dies in the middle of a claim', async () => {
+        await farStore.claimDue(aClaim()); // its connection is open
+        await store.create([aJob({ gid: 'a' })]);
+        proxy.goSilent();
+        const unheard = farStore.claimDue(aClaim()).catch(() => {});
+        await until(() => locking(dataSource));
+        expect(await store.claimDue(aClaim())).toEqual([]);
+        const [claimed] = await until(() => store.claimDue(aClaim()));
+        expect(claimed).toMatchObject({ gid: 'a' });
+        proxy.cut();
+        await unheard;
+      });
+
       it('does not start without its server, and says so', async () => {
         const other = openStore({ dataSource: far });
         proxy.cut();
@@ -365,6 +378,13 @@ async function waiting(dataSource: DataSource): Promise<readonly { id: number }[
     .map((transaction) => Number(/thread id (\d+)/.exec(transaction)?.[1]));
   if (ids.length === 0) return [];
   return dataSource.query('select id from information_schema.processlist where db = database() and id in (?)', [ids]);
+}
+
+/** The transactions that have locked rows. */
+async function locking(dataSource: DataSource): Promise<readonly unknown[]> {
+  // The server makes its copy anew when nobody has looked at it for a tenth of a second.
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  return dataSource.query('select 1 from information_schema.innodb_trx where trx_rows_locked > 0');
 }
 
 const FINISHED = `

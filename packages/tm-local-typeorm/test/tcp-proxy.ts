@@ -7,6 +7,8 @@ export interface TcpProxy {
   readonly url: string;
   /** What comes from the server is held back from now on; what goes to it still arrives. */
   swallowAnswers(): void;
+  /** What is sent next still arrives; then nothing goes either way, and neither side hears that the other hung up. */
+  goSilent(): void;
   /** From now on all is well again, for new connections. */
   heal(): void;
   /** Ends all connections without a word, and refuses new ones. */
@@ -19,6 +21,7 @@ export async function tcpProxy(target: string): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
   let swallowing = false;
   let refusing = false;
+  let silencing = false;
 
   const server = createServer((client) => {
     if (refusing) {
@@ -26,18 +29,23 @@ export async function tcpProxy(target: string): Promise<TcpProxy> {
       return;
     }
     const upstream = connect(Number(port), hostname);
+    let silent = false;
     for (const socket of [client, upstream]) {
       sockets.add(socket);
       socket.on('error', () => {});
       socket.on('close', () => {
+        if (silent && !refusing) return;
         client.destroy();
         upstream.destroy();
         sockets.delete(socket);
       });
     }
-    client.pipe(upstream);
+    client.on('data', (data) => {
+      if (!silent) upstream.write(data);
+      silent ||= silencing;
+    });
     upstream.on('data', (data) => {
-      if (!swallowing) client.write(data);
+      if (!swallowing && !silent) client.write(data);
     });
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -53,8 +61,12 @@ export async function tcpProxy(target: string): Promise<TcpProxy> {
     swallowAnswers: () => {
       swallowing = true;
     },
+    goSilent: () => {
+      silencing = true;
+    },
     heal: () => {
       swallowing = false;
+      silencing = false;
       refusing = false;
     },
     cut,

@@ -39,6 +39,14 @@ const CONNECT_TIMEOUT_MS = 5_000;
 /** What each connection was told last: one of the pool serves works with different timeouts. */
 const settingsOf = new WeakMap<MysqlConnection, string>();
 
+/**
+ * Our transactions pause for a trip between their statements, no longer. When the way to the server is dead and nobody was told, it would hold their rows for hours, and a job whose row is
+ * locked is passed over by every claim. Unit: s.
+ */
+const IDLE_TRANSACTION_S = 10;
+/** MySQL can only end a connection that is idle, in a transaction or not; the lane then opens another. Unit: s. */
+const IDLE_CONNECTION_S = 60;
+
 /** How a connection of our own is set up. */
 export interface MysqlSettings {
   /** In whole seconds, rounded up. Unit: ms. */
@@ -52,10 +60,13 @@ export interface MysqlSettings {
 /** What a connection of our own is told once. READ COMMITTED: with gap locks, strangers would wait for each other. */
 export function mysqlSettings({ lockTimeoutMs, statementTimeoutMs, autocommit = true }: MysqlSettings): string {
   const seconds = Math.max(1, Math.ceil(lockTimeoutMs / 1_000));
-  // `/*M!` is read by MariaDB alone; MySQL can only end reads.
+  // `/*M!` is read by MariaDB alone, `/*!80000` by MySQL; which can only end reads.
   const timeouts = `innodb_lock_wait_timeout = ${seconds} /*M!, max_statement_time = ${statementTimeoutMs / 1_000} */`;
+  const idle = autocommit
+    ? ''
+    : ` /*M!, idle_transaction_timeout = ${IDLE_TRANSACTION_S} */ /*!80000 , wait_timeout = ${IDLE_CONNECTION_S} */`;
   // The isolation in a statement of its own: in a list with others it would be an error.
-  return `set session ${SETTINGS}, ${timeouts}; set session transaction isolation level read committed; set session autocommit = ${Number(autocommit)}`;
+  return `set session ${SETTINGS}, ${timeouts}${idle}; set session transaction isolation level read committed; set session autocommit = ${Number(autocommit)}`;
 }
 
 /** Lends a connection of a DataSource of our own (see `ownDataSource`) to `work`. It goes back into the pool only in a state that is known: after an answer of the server. */
