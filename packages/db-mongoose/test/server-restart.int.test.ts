@@ -19,6 +19,9 @@ const CALLERS = 50;
 /** What was claimed in an answer that is lost waits so long. Unit: ms. */
 const LEASE_MS = 2_000;
 
+/** Until it is a hang, and no longer a slow machine. Unit: ms. */
+const PATIENCE_MS = 120_000;
+
 class Refused extends Error {}
 
 const closing: (() => Promise<unknown>)[] = [];
@@ -82,11 +85,20 @@ async function expectOneJobEach(store: (connection: Connection) => StorePlugin):
     }
   });
 
+  const looks = async () => ({ placed, ran: ran.size, of: orders.length, ...(await stepping.jobs.stats()) });
+  const until = async (isSo: () => boolean | Promise<boolean>): Promise<void> => {
+    const giveUpAt = performance.now() + PATIENCE_MS;
+    while (!(await isSo())) {
+      if (performance.now() > giveUpAt) throw new Error(`Waited in vain: ${JSON.stringify(await looks())}`);
+      await sleep(20);
+    }
+  };
   await until(() => placed > ORDERS / 4);
   proxy.cut();
   proxy.heal();
   await until(() => placed > ORDERS / 2);
   await mongodb.restart();
+  await until(() => placed === ORDERS);
   await Promise.all(callers);
   await until(() => ran.size >= orders.length);
 
@@ -95,8 +107,4 @@ async function expectOneJobEach(store: (connection: Connection) => StorePlugin):
   await until(async () => (await stepping.jobs.stats()).submitted === 0);
   const { prepared, succeeded } = await stepping.jobs.stats();
   expect([prepared, succeeded]).toEqual([0, orders.length]);
-}
-
-async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isSo())) await sleep(20);
 }
