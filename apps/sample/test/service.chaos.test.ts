@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -129,6 +131,23 @@ function describeService(databases: (directory: string) => Promise<Record<string
     expect([empty.status, await empty.text()]).toEqual([400, expect.stringContaining('lines')]);
     expect((await fetch(new URL('/orders/none', shop.url))).status).toBe(404);
     expect(await shop.stop()).toBe(0);
+  });
+
+  it('ends when the requests are answered that it had begun, although their clients keep the connection', async () => {
+    const shop = await service('all');
+    const agent = new Agent({ keepAlive: true });
+    const body = JSON.stringify({ available: 3 });
+    const headers = { 'content-type': 'application/json', 'content-length': body.length };
+    const filling = httpRequest(new URL('/stock/tea', shop.url), { method: 'PUT', agent, headers });
+    await new Promise((sent) => filling.write(body.slice(0, 5), sent));
+    await fetch(new URL('/health', shop.url)); // by now it has the other one, too
+    const ended = shop.stop();
+    while (!shop.output().includes('stopping')) await sleep(20);
+    filling.end(body.slice(5));
+    const [answer] = (await once(filling, 'response')) as [IncomingMessage];
+    answer.resume();
+    expect([answer.statusCode, await ended]).toEqual([200, 0]);
+    agent.destroy();
   });
 
   async function service(role: 'web' | 'worker' | 'all'): Promise<Running> {

@@ -45,7 +45,10 @@ function callbackRoute(handler: ReturnType<typeof nodeHandler>): void {
 async function shutDown(reason: string, exitCode = 0): Promise<void> {
   app.log.info(`stopping: ${reason}`);
   process.exitCode = exitCode;
+  // A connection whose request is answered after this would be kept alive, and `close` wait for it for a minute.
+  const idle = setInterval(() => app.server.closeIdleConnections(), 100);
   await app.close();
+  clearInterval(idle);
   await stepping.stop();
   await closeDatabases();
   app.log.info('stopped');
