@@ -32,6 +32,11 @@ export interface DbTransaction {
    * Rejects with the driver's own error; {@link commitOutcome} says what it means.
    */
   commit?(): Promise<void>;
+  /**
+   * Has a statement of a store of the same database sent in one trip with the COMMIT, before it. Only called when `commit()` of this very object is next. Absent where the database or its driver
+   * cannot: then the store sends it at once.
+   */
+  readonly withCommit?: ((statement: string) => void) | undefined;
   /** What a rejected `commit()` means: the server itself said no, or nobody knows. */
   commitOutcome?(error: unknown): 'not-committed' | 'unknown';
   /** Resolves once the server acknowledged the rollback. */

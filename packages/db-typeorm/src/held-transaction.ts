@@ -1,5 +1,5 @@
 import { DbProviders, type DbRef, type DbTransaction, type Resolver, SteppingError } from '@stepping/core';
-import { commitOutcome, isDefiniteRefusal } from '@stepping/typeorm';
+import { commitOutcome, dialectOf, isDefiniteRefusal } from '@stepping/typeorm';
 import type { QueryRunner } from 'typeorm';
 import { driverStateOf, endConnection, stateIsKnown } from './driver-state.js';
 import { type FoundDatabase, findDatabase } from './find-database.js';
@@ -86,6 +86,14 @@ export class HeldTransaction implements DbTransaction {
 export class OwnedTransaction extends HeldTransaction {
   // What was found out about a commit that failed; it may be an error of anything, a subscriber for example.
   readonly #outcomes = new WeakMap<object, 'not-committed' | 'unknown'>();
+  #last: string | undefined;
+  /** PostgreSQL alone takes several statements in one text without being asked to. */
+  readonly withCommit: ((statement: string) => void) | undefined;
+
+  constructor(runner: QueryRunner, target: DatabaseTarget | FoundDatabase) {
+    super(runner, target);
+    this.withCommit = dialectOf(runner.dataSource) === 'postgres' ? (statement) => this.#sendWithCommit(statement) : undefined;
+  }
 
   async commit(): Promise<void> {
     await stateIsKnown(this.runner);
@@ -93,7 +101,7 @@ export class OwnedTransaction extends HeldTransaction {
     this.assertNotNested();
     if (driverStateOf(this.runner) === 'failed') await this.#refuseFailed();
     try {
-      await this.runner.commitTransaction();
+      await this.#commit();
     } catch (error) {
       // TypeORM clears it when the COMMIT was acknowledged: what failed is a subscriber, and the transaction is committed all the same.
       if (this.runner.isTransactionActive) throw await this.#afterRefusal(error);
@@ -103,6 +111,25 @@ export class OwnedTransaction extends HeldTransaction {
 
   override commitOutcome(error: unknown): 'not-committed' | 'unknown' {
     return (isObject(error) ? this.#outcomes.get(error) : undefined) ?? super.commitOutcome(error);
+  }
+
+  #sendWithCommit(statement: string): void {
+    this.#last = statement;
+  }
+
+  /** By TypeORM, for its subscribers; what is to go with the COMMIT goes in the same text. */
+  async #commit(): Promise<void> {
+    const { runner } = this;
+    const last = this.#last;
+    if (last === undefined) return runner.commitTransaction();
+    const { query } = runner;
+    runner.query = ((sql: string, ...rest: unknown[]) =>
+      Reflect.apply(query, runner, [sql === 'COMMIT' ? `${last}; COMMIT` : sql, ...rest])) as typeof query;
+    try {
+      await runner.commitTransaction();
+    } finally {
+      runner.query = query;
+    }
   }
 
   #assertOpen(): void {

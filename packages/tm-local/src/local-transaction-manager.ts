@@ -169,7 +169,7 @@ export class LocalTransactionManager implements TransactionManager {
 
   enlist(transaction: DbTransaction): Enlisted | undefined {
     const store = this.#store.enlist?.(transaction.native);
-    if (store) return this.#enlisted(store);
+    if (store) return this.#enlisted(store, transaction);
     if (this.#store.turns?.heldByCaller()) {
       throw new SteppingError(
         'STORE_REFUSED',
@@ -179,7 +179,7 @@ export class LocalTransactionManager implements TransactionManager {
     return undefined;
   }
 
-  #enlisted(store: EnlistedStore): Enlisted {
+  #enlisted(store: EnlistedStore, transaction: DbTransaction): Enlisted {
     let row: CreateJob | undefined;
     let place: Place | undefined;
     let lease = 0;
@@ -194,7 +194,7 @@ export class LocalTransactionManager implements TransactionManager {
         row = this.#submittedRow(job, place);
         sentAt = this.#clock.monotonicMs();
         try {
-          const answer = await store.create(row);
+          const answer = await store.create(row, claimed && job.drawn ? transaction.withCommit : undefined);
           if (answer.outcome === 'stored') lease = answer.lease;
           else forget();
           return startAnswer(answer);

@@ -244,6 +244,9 @@ export interface EnlistedStore {
   /**
    * Inserts one job into the user's transaction, answering by the row found. A lock timeout of the user's own connection is `locked`. Serialization failures and deadlocks
    * reject with the driver's own error, unwrapped.
+   *
+   * `withCommit`: the gid was drawn for this job, so nobody else can have it, and the commit is next. The store may hand over its statement to be sent with it, and answer `stored`; one that fails then must fail
+   * the commit.
    */
-  create(job: CreateJob): Promise<CreateAnswer>;
+  create(job: CreateJob, withCommit?: (statement: string) => void): Promise<CreateAnswer>;
 }

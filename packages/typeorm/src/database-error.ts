@@ -59,7 +59,8 @@ export function isDefiniteRefusal(error: unknown): boolean {
  */
 export function commitOutcome(error: unknown): 'not-committed' | 'unknown' {
   const { query } = error as { query?: unknown };
-  const ofCommit = query === undefined || (typeof query === 'string' && query.trim().toUpperCase() === 'COMMIT');
+  // Alone, or with what goes in one trip with it: the server does either both or nothing.
+  const ofCommit = query === undefined || (typeof query === 'string' && /(^|; )COMMIT$/i.test(query.trim()));
   return ofCommit && isDefiniteRefusal(error) ? 'not-committed' : 'unknown';
 }
 

@@ -67,7 +67,7 @@ export async function openWire(url: string): Promise<Wire> {
 /** The message of a simple query. PostgreSQL: Q, its length, its text; MySQL: its length, a number, 3, its text. */
 function isCommit(chunk: Buffer): boolean {
   const text = chunk[0] === 0x51 ? chunk.subarray(5) : chunk[4] === 3 ? chunk.subarray(5) : undefined;
-  return text?.toString('latin1').toUpperCase().startsWith('COMMIT') ?? false;
+  return text !== undefined && /(^|; )COMMIT/i.test(text.toString('latin1'));
 }
 
 /** ReadyForQuery in a failed transaction: Z, its length, E. */

@@ -3,6 +3,7 @@ import { answerByRow } from '@stepping/tm-local';
 import { isLockTimeout } from '@stepping/typeorm';
 import { QueryFailedError, type QueryRunner } from 'typeorm';
 import { statusOf } from '../status.js';
+import { executeText } from './execute-text.js';
 import type { PostgresClient, PostgresStatement } from './postgres-lane.js';
 import { enlistedValues } from './postgres-rows.js';
 import type { PostgresStatements } from './postgres-statements.js';
@@ -30,9 +31,17 @@ export function enlistedPostgresStore(queryRunner: QueryRunner, { enlisted: sql 
     return { outcome: 'in-doubt' };
   };
 
+  const createDrawn = async (job: CreateJob, withCommit: (statement: string) => void): Promise<CreateAnswer> => {
+    const values = enlistedValues(job);
+    const execute = executeText(await queryRunner.connect(), sql.insertDrawn, values);
+    if (execute === undefined) await runPrepared(queryRunner, sql.insertDrawn, values);
+    else withCommit(execute);
+    return { outcome: 'stored', lease: job.lease };
+  };
+
   return {
-    create: (job) =>
-      create(job).catch((error) => {
+    create: (job, withCommit) =>
+      (withCommit ? createDrawn(job, withCommit) : create(job)).catch((error) => {
         if (isLockTimeout(error)) return { outcome: 'locked' };
         throw error;
       }),

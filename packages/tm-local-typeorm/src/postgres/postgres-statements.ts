@@ -4,7 +4,7 @@ import { claimJobs, claimJobsFrom, peekDue } from '../sql/postgres/claim-jobs.js
 import { deletePurged } from '../sql/postgres/delete-purged.js';
 import { extendLeases } from '../sql/postgres/extend-leases.js';
 import { findOwners, touchOwner } from '../sql/postgres/find-owners.js';
-import { insertJobEnlisted, insertJobs } from '../sql/postgres/insert-jobs.js';
+import { insertJobDrawn, insertJobEnlisted, insertJobs } from '../sql/postgres/insert-jobs.js';
 import { insertRolledBack } from '../sql/postgres/insert-rolled-back.js';
 import { reviveJobEnlisted, reviveJobs } from '../sql/postgres/revive-jobs.js';
 import { saveJobs, saveJobsWithDbs } from '../sql/postgres/save-jobs.js';
@@ -42,6 +42,7 @@ export function postgresStatements(table: QuotedName) {
     // On the user's connections. What is not seldom is prepared there, by a name that tells stores with other tables apart.
     enlisted: {
       insertJob: { name: `stepping_insert_${tableHash(table)}`, text: insertJobEnlisted(table) },
+      insertDrawn: { name: `stepping_drawn_${tableHash(table)}`, text: insertJobDrawn(table) },
       findOwner: findOwners(table),
       reviveJob: reviveJobEnlisted(table),
     },

@@ -16,8 +16,11 @@ export const insertJobs = (table: QuotedName) => `
  * The same for one job in the transaction of a user, which may have begun long ago: `now()` would be its beginning. A taken gid must not fail the statement: that
  * would abort the user's transaction.
  */
-export const insertJobEnlisted = (table: QuotedName) => `
-  insert into ${table} (gid, instance, status, queue, tenant, db, steps, lease, held, due_at, step, attempt, created_at)
-  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp() + $10::bigint * interval '1 ms', 0, 1, clock_timestamp())
+export const insertJobEnlisted = (table: QuotedName) => `${insertJobDrawn(table)}
   on conflict (gid) do nothing
   returning gid`;
+
+/** The same of a gid that was drawn for the job, which nobody else can have. Whatever hinders it fails the transaction. */
+export const insertJobDrawn = (table: QuotedName) => `
+  insert into ${table} (gid, instance, status, queue, tenant, db, steps, lease, held, due_at, step, attempt, created_at)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp() + $10::bigint * interval '1 ms', 0, 1, clock_timestamp())`;
