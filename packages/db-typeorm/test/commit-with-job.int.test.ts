@@ -104,6 +104,14 @@ postgres.describe('a job of a gid that is drawn, in the database of the transact
     expect([await orders(), await jobs()]).toEqual([2, 2]);
   });
 
+  it('cannot come after somebody was told that nothing was committed, and neither can what it belongs to', async () => {
+    const { wire, place, orders, jobs } = await setUp();
+    wire.cutNextCommit('late');
+    expect(await errorOf(place('late'))).toMatchObject({ name: 'QueryFailedError' });
+    expect(await wire.land()).toContain('23505');
+    expect([await orders(), await jobs()]).toEqual([1, 1]);
+  });
+
   it('is not there when the commit never reached the server: the error of the driver passes', async () => {
     const { wire, place, orders, jobs } = await setUp();
     wire.cutNextCommit('before');

@@ -4,8 +4,10 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 export interface Wire {
   /** The URL of the database through this way. */
   readonly url: string;
-  /** What becomes of the next COMMIT: the server never gets it; or it does it, and its answer is lost. Both end the connection. */
-  cutNextCommit(how: 'before' | 'after'): void;
+  /** What becomes of the next COMMIT: the server never gets it; or it does it, and its answer is lost; or it gets it when `land` is called. All end the connection. */
+  cutNextCommit(how: 'before' | 'after' | 'late'): void;
+  /** Resolves to what the server said then. */
+  land(): Promise<string>;
   /** From now on, what the server says of the transaction after an error arrives apart from that error. */
   splitErrors(): void;
   close(): Promise<void>;
@@ -15,21 +17,36 @@ export interface Wire {
 export async function openWire(url: string): Promise<Wire> {
   const { hostname, port } = new URL(url);
   const sockets = new Set<Socket>();
-  let cut: 'before' | 'after' | undefined;
+  let cut: 'before' | 'after' | 'late' | undefined;
+  let land = async () => '';
   let splits = false;
 
   const server: Server = createServer((client) => {
     client.setNoDelay();
     const upstream = connect(Number(port), hostname);
     let answerIsLost = false;
+    let isLate = false;
     const end = () => {
+      if (isLate) return void client.destroy();
       client.destroy();
       upstream.destroy();
     };
     client.on('data', (chunk) => {
       if (cut !== undefined && isCommit(chunk)) {
         answerIsLost = cut === 'after';
+        isLate = cut === 'late';
         cut = undefined;
+        if (isLate) {
+          land = () =>
+            new Promise((resolve) => {
+              upstream.removeAllListeners('data').once('data', (answer) => {
+                isLate = false;
+                end();
+                resolve(answer.toString('latin1'));
+              });
+              upstream.write(chunk);
+            });
+        }
         if (!answerIsLost) return end();
       }
       upstream.write(chunk);
@@ -54,6 +71,7 @@ export async function openWire(url: string): Promise<Wire> {
     cutNextCommit(how) {
       cut = how;
     },
+    land: () => land(),
     splitErrors() {
       splits = true;
     },
