@@ -3,7 +3,7 @@ import { defineStep, type Stepping, unchecked } from '@stepping/core';
 import { localTm } from '@stepping/tm-local';
 import { typeormStore } from '@stepping/tm-local-typeorm';
 import type { DataSource } from 'typeorm';
-import { inTransaction, typeormDb } from '../src/index.js';
+import { inTransaction, typeormDb, typeormTransaction } from '../src/index.js';
 import { errorOf, started, stopApps } from './support/apps.js';
 import { openWire, type Wire } from './support/cut-commit.js';
 import { Order, postgres } from './support/databases.js';
@@ -59,7 +59,7 @@ postgres.describe('a job of a gid that is drawn, in the database of the transact
     Object.assign(dataSource.logger, { logQuery: (query: string) => sent.push(query) });
     const orders = () => direct.getRepository(Order).count();
     const jobs = async () => (await stepping.jobs.stats()).submitted;
-    return { direct, wire, stepping, place, sent, orders, jobs };
+    return { direct, wire, dataSource, stepping, place, sent, orders, jobs };
   };
 
   it('goes in one trip with the commit', async () => {
@@ -67,6 +67,26 @@ postgres.describe('a job of a gid that is drawn, in the database of the transact
     await place('second');
     expect(sent.at(-1)).toMatch(/^execute stepping_drawn_\w+\(.*"second".*\); COMMIT$/);
     expect(sent.filter((query) => /stepping_/.test(query))).toHaveLength(1);
+  });
+
+  it('goes at once where somebody else commits, or its gid was chosen', async () => {
+    const { dataSource, stepping, sent, orders, jobs } = await setUp();
+    const runner = dataSource.createQueryRunner();
+    await runner.startTransaction();
+    const job = stepping.createJob({ transaction: typeormTransaction(runner) }).addStep(note, { text: 'mine' });
+    await job.prepare();
+    await runner.commitTransaction();
+    await runner.release();
+    expect(await job.submit()).toBe('submitted');
+    const chosen = () =>
+      inTransaction(stepping, { dataSource, gid: 'chosen' }, async ({ manager, job }) => {
+        await manager.save(Order, { what: 'chosen' });
+        job.addStep(note, { text: 'chosen' });
+      });
+    await chosen();
+    expect(await errorOf(chosen())).toMatchObject({ code: 'JOB_DUPLICATE' });
+    expect(sent.filter((query) => query.startsWith('execute'))).toEqual([]);
+    expect([await orders(), await jobs()]).toEqual([2, 3]);
   });
 
   it('has its args as they were given, whatever text they are', async () => {
