@@ -11,6 +11,7 @@ const GROUP = tm('group-commit.test.ts');
 const LOCAL = 'packages/tm-local/test/local-tm.test.ts';
 const STORE = 'packages/tm-local-typeorm/test/transaction-store.test.ts';
 const PROVIDER = 'packages/db-typeorm/test/db-provider.int.test.ts';
+const COMMIT_WITH_JOB = 'packages/db-typeorm/test/commit-with-job.int.test.ts';
 const ON_SQLITE = 'typeormStore on SQLite as a TransactionStore';
 
 export const MUTANTS = [
@@ -310,5 +311,32 @@ export const MUTANTS = [
     replace: '{ claimed: true }',
     test: core('enlisted-message.test.ts'),
     name: 'is stored claimed only when we commit ourselves',
+  },
+  {
+    rule: 'with the commit',
+    what: 'also where somebody else commits',
+    file: tm('local-transaction-manager.ts'),
+    search: 'claimed && job.drawn ?',
+    replace: 'job.drawn ?',
+    test: COMMIT_WITH_JOB,
+    name: 'goes at once where somebody else commits, or its gid was chosen',
+  },
+  {
+    rule: 'with the commit',
+    what: 'also of a gid that was chosen',
+    file: tm('local-transaction-manager.ts'),
+    search: 'claimed && job.drawn ?',
+    replace: 'claimed ?',
+    test: COMMIT_WITH_JOB,
+    name: 'goes at once where somebody else commits, or its gid was chosen',
+  },
+  {
+    rule: 'with the commit',
+    what: 'a taken gid is passed over',
+    file: store('sql/postgres/insert-jobs.ts'),
+    search: "'1 ms', 0, 1, clock_timestamp())`;",
+    replace: "'1 ms', 0, 1, clock_timestamp()) on conflict (gid) do nothing`;",
+    test: COMMIT_WITH_JOB,
+    name: 'cannot come after somebody was told that nothing was committed, and neither can what it belongs to',
   },
 ];
