@@ -48,6 +48,7 @@ export const TRANSACTION = {
   deleteBarrier: 'call',
   native: 'local',
   commit: 'call',
+  withCommit: 'local',
   commitOutcome: 'local',
   rollback: 'call',
   close: 'call',
