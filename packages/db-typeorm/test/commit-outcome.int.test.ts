@@ -1,29 +1,14 @@
 import { afterEach, expect, it } from '@jest/globals';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { inTransaction, once, typeormDb, typeormTransaction } from '../src/index.js';
-import { errorOf, sendMail, started, stopApps } from './support/apps.js';
-import { openWire, type Wire } from './support/cut-commit.js';
+import { errorOf, sendMail, started } from './support/apps.js';
 import { mysqls, Order, postgres, sqliteWithoutWal, type TestDatabase } from './support/databases.js';
+import { closeAll, opened, throughWire } from './support/opened.js';
 
-const closing: (() => Promise<unknown>)[] = [];
+afterEach(closeAll);
 
-afterEach(async () => {
-  await stopApps();
-  for (const close of closing.splice(0).reverse()) await close();
-});
-
-async function opened(dataSource: DataSource): Promise<DataSource> {
-  if (!dataSource.isInitialized) await dataSource.initialize();
-  closing.push(() => dataSource.destroy());
-  return dataSource;
-}
-
-/** The application's connections go through the wire; the test looks on from beside it. */
 async function setUp(database: TestDatabase) {
-  const direct = await opened(await database.open());
-  const wire: Wire = await openWire((direct.options as { url: string }).url);
-  closing.push(() => wire.close());
-  const dataSource = await opened(database.another(direct, { url: wire.url }));
+  const { direct, wire, dataSource } = await throughWire(database);
   const stepping = await started({ use: [typeormDb({ dataSource })] });
   const order = (gid: string, what = gid) =>
     inTransaction(stepping, { dataSource, gid }, async ({ manager, job }) => {

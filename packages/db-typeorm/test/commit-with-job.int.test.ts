@@ -2,11 +2,10 @@ import { afterEach, expect, it } from '@jest/globals';
 import { defineStep, type Stepping, unchecked } from '@stepping/core';
 import { localTm } from '@stepping/tm-local';
 import { typeormStore } from '@stepping/tm-local-typeorm';
-import type { DataSource } from 'typeorm';
 import { inTransaction, typeormDb, typeormTransaction } from '../src/index.js';
-import { errorOf, started, stopApps } from './support/apps.js';
-import { openWire, type Wire } from './support/cut-commit.js';
+import { errorOf, started } from './support/apps.js';
 import { Order, postgres } from './support/databases.js';
+import { closeAll, throughWire } from './support/opened.js';
 
 const note = defineStep({ name: 'note', args: unchecked<{ text: string }>(), run() {} });
 const refused = defineStep({ name: 'refused', queue: 'refused', args: unchecked<{ text: string }>(), run() {} });
@@ -24,26 +23,12 @@ const TEXTS = [
   'x'.repeat(20_000),
 ];
 
-const closing: (() => Promise<unknown>)[] = [];
-
-afterEach(async () => {
-  await stopApps();
-  for (const close of closing.splice(0).reverse()) await close();
-});
-
-async function opened(dataSource: DataSource): Promise<DataSource> {
-  if (!dataSource.isInitialized) await dataSource.initialize();
-  closing.push(() => dataSource.destroy());
-  return dataSource;
-}
+afterEach(closeAll);
 
 postgres.describe('a job of a gid that is drawn, in the database of the transaction on PostgreSQL', () => {
-  /** One connection, through the wire, that has prepared all statements. The test looks on from beside it. */
+  /** One connection that has prepared all statements. */
   const setUp = async () => {
-    const direct = await opened(await postgres.open());
-    const wire: Wire = await openWire((direct.options as { url: string }).url);
-    closing.push(() => wire.close());
-    const dataSource = await opened(postgres.another(direct, { url: wire.url, poolSize: 1 }));
+    const { direct, wire, dataSource } = await throughWire(postgres, { poolSize: 1 });
     const stepping: Stepping = await started({
       steps: [note, refused],
       tm: localTm({ store: typeormStore({ dataSource }), processor: false }),

@@ -9,24 +9,13 @@ import { createTestStepping, type TestStepping } from '@stepping/tm-local/testin
 import { type Dialect, dialectOf } from '@stepping/typeorm';
 import type { DataSource } from 'typeorm';
 import { inTransaction, once, typeormDb } from '../src/index.js';
-import { errorOf, started, stopApps } from './support/apps.js';
-import { openWire } from './support/cut-commit.js';
+import { errorOf, started } from './support/apps.js';
 import { mysqls, Order, postgres, sqlite } from './support/databases.js';
+import { atEnd, closeAll, opened, throughWire } from './support/opened.js';
 
 const LEASE_MS = 10_000;
-const closing: (() => Promise<unknown>)[] = [];
 
-afterEach(async () => {
-  await stopApps();
-  for (const close of closing.splice(0).reverse()) await close();
-});
-
-async function opened(dataSource: Promise<DataSource> | DataSource): Promise<DataSource> {
-  const open = await dataSource;
-  if (!open.isInitialized) await open.initialize();
-  closing.push(() => open.destroy());
-  return open;
-}
+afterEach(closeAll);
 
 type Body = (context: StepContext<any, any>) => Promise<unknown>;
 
@@ -44,7 +33,7 @@ function aStep(name: string, bodies: readonly Body[], retry: RetryPolicy = {}) {
 /** An app with a virtual clock, whose business database is real. */
 async function anApp(options: Parameters<typeof createTestStepping>[0]): Promise<TestStepping> {
   const app: TestStepping = await createTestStepping(options);
-  closing.push(() => app.stop({ drainTimeoutMs: 0 }));
+  atEnd(() => app.stop({ drainTimeoutMs: 0 }));
   return app;
 }
 
@@ -203,7 +192,7 @@ for (const database of [sqlite, postgres, ...mysqls]) {
         const child = spawn(process.execPath, [...nodeArgsFor(script), JSON.stringify(options), then], {
           stdio: ['ignore', 'pipe', 'inherit'],
         });
-        closing.push(async () => void child.kill('SIGKILL'));
+        atEnd(async () => void child.kill('SIGKILL'));
         return { child, lines: createInterface(child.stdout)[Symbol.asyncIterator]() };
       };
       const first = start('hangs');
@@ -438,10 +427,7 @@ for (const database of [sqlite, postgres, ...mysqls]) {
 
 postgres.describe('once on PostgreSQL, in particular', () => {
   it('does not know of a commit whose answer was lost, and a repeat finds it out', async () => {
-    const direct = await opened(postgres.open());
-    const wire = await openWire((direct.options as { url: string }).url);
-    closing.push(() => wire.close());
-    const dataSource = await opened(postgres.another(direct).setOptions({ url: wire.url } as object));
+    const { direct, wire, dataSource } = await throughWire(postgres);
     await started({ use: [typeormDb({ dataSource })] });
     const receive = (key: string) => once(dataSource, key, async (manager) => void (await manager.save(Order, { what: key })));
     for (const [how, ran] of [
