@@ -20,7 +20,7 @@ export function executeText(client: PostgresClient, { name, text }: PostgresStat
   if (name === undefined || escapeLiteral === undefined || connection?.parsedStatements?.[name] !== text) return undefined;
   let literals = '';
   for (const value of values) {
-    if (typeof value === 'string' && !ASCII.test(value)) return undefined;
+    if (typeof value === 'string' && (value.length > MAX_CHARS || !ASCII.test(value))) return undefined;
     const literal = typeof value === 'string' ? escapeLiteral(value) : String(value);
     literals += literals === '' ? literal : `, ${literal}`;
     if (literals.length > MAX_CHARS) return undefined;
