@@ -92,7 +92,10 @@ export class OwnedTransaction extends HeldTransaction {
 
   constructor(runner: QueryRunner, target: DatabaseTarget | FoundDatabase) {
     super(runner, target);
-    this.withCommit = dialectOf(runner.dataSource) === 'postgres' ? (statement) => this.#sendWithCommit(statement) : undefined;
+    if (dialectOf(runner.dataSource) !== 'postgres') return;
+    this.withCommit = (statement) => {
+      this.#last = statement;
+    };
   }
 
   async commit(): Promise<void> {
@@ -111,10 +114,6 @@ export class OwnedTransaction extends HeldTransaction {
 
   override commitOutcome(error: unknown): 'not-committed' | 'unknown' {
     return (isObject(error) ? this.#outcomes.get(error) : undefined) ?? super.commitOutcome(error);
-  }
-
-  #sendWithCommit(statement: string): void {
-    this.#last = statement;
   }
 
   /** By TypeORM, for its subscribers; what is to go with the COMMIT goes in the same text. */
