@@ -71,6 +71,6 @@ describe('A message of a dead step', () => {
     hangs.stopMessage('a');
     const calledAt = performance.now();
     await hangs.stop();
-    expect(performance.now() - calledAt).toBeLessThan(1_000);
+    expect(performance.now() - calledAt).toBeLessThan(10_000);
   });
 });

@@ -261,15 +261,15 @@ postgres.describe('typeormStore on PostgreSQL', () => {
 
     it('gives up renewing leases after a third of the lease when no answer comes, and works again when the network does', async () => {
       const job = await aClaimedJob('a');
-      expect(await farStore.extend([job], 90_000)).toEqual(new Set(['a']));
+      expect(await farStore.extend([job], 9_000)).toEqual(new Set(['a']));
       proxy.swallowAnswers();
       const began = performance.now();
-      const error = await farStore.extend([job], 3_000).catch((error) => error);
-      expect(performance.now() - began).toBeLessThan(3_000);
+      const error = await farStore.extend([job], 9_000).catch((error) => error);
+      expect(performance.now() - began).toBeLessThan(9_000);
       expect(error).toBeInstanceOf(Error);
       expect(error).not.toBeInstanceOf(WriteRefused);
       proxy.heal();
-      expect(await farStore.extend([job], 90_000)).toEqual(new Set(['a']));
+      expect(await farStore.extend([job], 9_000)).toEqual(new Set(['a']));
     });
 
     it('tells a write that was sent from one that was not', async () => {
