@@ -9,6 +9,8 @@ import { commitUnknown } from './job-errors.js';
 import type { Lifecycle } from './lifecycle.js';
 import type { Message } from './message.js';
 import { SteppingError } from './stepping-error.js';
+import type { Enlisted } from './transaction-manager.js';
+import type { BarrierKey } from './transaction-scope.js';
 import { type Messaging, TwoPhaseMessage } from './two-phase-message.js';
 
 /** What a job needs of its app to be tied to a transaction. */
@@ -31,6 +33,7 @@ export class BoundJob extends JobDraft implements TransactionJob {
   readonly transaction: DbTransaction;
   readonly #app: BindingApp;
   #state: State = { is: 'draft' };
+  #enlistment: { readonly hand: Enlisted | undefined } | undefined;
 
   constructor(options: JobOptions, transaction: DbTransaction, app: BindingApp) {
     super(options, app);
@@ -39,6 +42,11 @@ export class BoundJob extends JobDraft implements TransactionJob {
     }
     this.transaction = transaction;
     this.#app = app;
+  }
+
+  /** That of the two-phase message; undefined where the job is to be a row of the transaction itself. */
+  get barrier(): BarrierKey | undefined {
+    return this.#enlisted() ? undefined : this;
   }
 
   async prepare(): Promise<void> {
@@ -84,8 +92,14 @@ export class BoundJob extends JobDraft implements TransactionJob {
     if (!transaction.isActive()) throw notActive(gid);
     const db = await transaction.ref(app.resolver);
     const job = { ...sealed, db, tenant: this.#tenantOf(db) };
-    const enlisted = app.tm.enlist?.(transaction);
+    const enlisted = this.#enlisted();
     return enlisted ? new EnlistedMessage(job, enlisted, transaction, claimed, app) : new TwoPhaseMessage(job, transaction, app);
+  }
+
+  /** Asked for but once: the hand of the TM on this transaction, where its store is in the same database. */
+  #enlisted(): Enlisted | undefined {
+    this.#enlistment ??= { hand: this.#app.tm.enlist?.(this.transaction) };
+    return this.#enlistment.hand;
   }
 
   #tenantOf(db: DbRef): string | undefined {

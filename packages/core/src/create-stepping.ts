@@ -81,6 +81,7 @@ export function createStepping<const S extends readonly AnyStep[] = readonly []>
       lifecycle.assertTakesWork('A business transaction');
       return lifecycle.runTransaction(work);
     },
+    barrierOf: (job) => (job as BoundJob).barrier,
   }));
   // The TM first, so that `use` can replace any service of it; it is started last all the same.
   for (const plugin of [tmPlugin, ...used]) plugin.register?.(container);

@@ -48,5 +48,6 @@ export type { Attempt, Claim, RunnableStep } from './steps.js';
 export { storedError } from './stored-error.js';
 export { DbProviders, Events, Log, Steps, TransactionManager, TransactionScope } from './tokens.js';
 export type { Enlisted, FoundJob, NewJob, StartAnswer, StoredStep } from './transaction-manager.js';
+export type { BarrierKey } from './transaction-scope.js';
 export type { Turns } from './turns.js';
 export { turns } from './turns.js';

@@ -1,10 +1,14 @@
-import type { Turns } from '@stepping/core';
+import type { BarrierKey, Turns } from '@stepping/core';
 import { closeConnection, dialectOf, fileTurns, type SqliteConnection, sqliteConnectionOf, untilNotBusy } from '@stepping/typeorm';
 import type { DataSource, QueryRunner } from 'typeorm';
 import { driverStateOf } from './driver-state.js';
 import type { FoundDatabase } from './find-database.js';
 import { OwnedTransaction } from './held-transaction.js';
+import { inOneText } from './in-one-text.js';
 import type { IsolationLevel } from './in-transaction.js';
+import { explained } from './missing-table.js';
+import { deleteBarrierText, insertBarrierText } from './sql/barrier-text.js';
+import { BARRIER, barrierTableOf } from './tables.js';
 import { reserveCommit } from './typeorm-transaction.js';
 
 /** Others may hold the lock of the file for a long transaction of theirs, or many of them in a row. Unit: ms. */
@@ -13,16 +17,14 @@ const SQLITE_LOCK_TIMEOUT_MS = 30_000;
 /** A transaction that `inTransaction` opened: on a runner of its own, given back by `release`. */
 export abstract class BusinessTransaction extends OwnedTransaction {
   declare readonly runner: QueryRunner;
+  /** `barrier`: of the job that may come of it, undefined where that needs none. */
+  abstract begin(isolationLevel?: IsolationLevel, barrier?: () => BarrierKey | undefined): Promise<void>;
   /** Whatever became of it: nothing of it stays open. Never rejects. */
   abstract release(): Promise<void>;
 }
 
-/** Opens a transaction on a registered database, and sees to it that it is over when `work` is. `work` commits. */
-export async function withTransaction<R>(
-  database: FoundDatabase,
-  isolationLevel: IsolationLevel | undefined,
-  work: (transaction: BusinessTransaction) => Promise<R>,
-): Promise<R> {
+/** Hands `work` a transaction on a registered database, to begin and to commit, and sees to it that it is over when `work` is. */
+export async function withTransaction<R>(database: FoundDatabase, work: (transaction: BusinessTransaction) => Promise<R>): Promise<R> {
   const { provider, dataSource } = database;
   const use = async (transaction: BusinessTransaction) => {
     try {
@@ -31,9 +33,9 @@ export async function withTransaction<R>(
       await transaction.release();
     }
   };
-  if (dialectOf(dataSource) !== 'sqlite') return use(await beginPooled(database, isolationLevel));
+  if (dialectOf(dataSource) !== 'sqlite') return use(await pooledTransaction(database));
   const clone = await provider.transactionsOf(dataSource);
-  return withTurn(fileTurns(dataSource), async (leaveTurn) => use(await beginSqlite(clone, database, leaveTurn)));
+  return withTurn(fileTurns(dataSource), async (leaveTurn) => use(sqliteTransaction(clone, database, leaveTurn)));
 }
 
 // ── on a server ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -41,8 +43,52 @@ export async function withTransaction<R>(
 class PooledTransaction extends BusinessTransaction {
   // Only a connection of which the server said that the transaction is over goes back into the user's pool.
   #over = false;
+  /** Of the barrier that went in with the beginning, and that no job has asked for yet. */
+  #ahead: BarrierKey | undefined;
+
+  async begin(isolationLevel?: IsolationLevel, barrier?: () => BarrierKey | undefined): Promise<void> {
+    const { runner } = this;
+    try {
+      driverStateOf(runner); // on MySQL it watches from the first statement on, and need not ask later
+      const level = isolationLevel ?? runner.dataSource.options.isolationLevel;
+      const ahead = this.withCommit && level === undefined ? barrier?.() : undefined;
+      if (ahead === undefined) await runner.startTransaction(isolationLevel);
+      else await this.#beginWith(ahead);
+    } catch (error) {
+      await closeConnection(runner, error);
+      throw error;
+    }
+    reserveCommit(runner);
+    this.isActive(); // from now on it is the transaction that is open now
+  }
+
+  /** One trip less of every start whose job is in another database. */
+  async #beginWith(barrier: BarrierKey): Promise<void> {
+    const { runner } = this;
+    const table = barrierTableOf(runner.dataSource);
+    try {
+      await inOneText(
+        runner,
+        'START TRANSACTION',
+        (sql) => `${sql}; ${insertBarrierText(table, barrier)}`,
+        () => runner.startTransaction(),
+      );
+    } catch (error) {
+      throw explained(error, runner.dataSource, BARRIER);
+    }
+    this.#ahead = barrier;
+  }
+
+  override async insertBarrier(gid: string, instance: string): Promise<boolean> {
+    const isIn = this.#ahead?.gid === gid && this.#ahead.instance === instance;
+    // Where a statement failed, and its error was swallowed, the next one tells.
+    if (!isIn || driverStateOf(this.runner) === 'failed') return super.insertBarrier(gid, instance);
+    this.#ahead = undefined;
+    return true;
+  }
 
   override async commit(): Promise<void> {
+    if (this.#ahead) this.withCommit?.(deleteBarrierText(barrierTableOf(this.runner.dataSource), this.#ahead));
     await super.commit();
     this.#over = true;
   }
@@ -53,23 +99,21 @@ class PooledTransaction extends BusinessTransaction {
   }
 
   async release(): Promise<void> {
+    if (this.runner.isReleased) return;
     if (!this.#over) await this.rollback().catch(() => {});
     await (this.#over ? this.runner.release() : this.close()).catch(() => {});
   }
 }
 
-/** Opens a transaction on a connection of the user's pool. */
-async function beginPooled(database: FoundDatabase, isolationLevel: IsolationLevel | undefined): Promise<BusinessTransaction> {
+/** A transaction on a connection of the user's pool. */
+async function pooledTransaction(database: FoundDatabase): Promise<BusinessTransaction> {
   const runner = database.dataSource.createQueryRunner('master');
   try {
     await runner.connect();
-    driverStateOf(runner); // on MySQL it watches from the first statement on, and need not ask later
-    await runner.startTransaction(isolationLevel);
   } catch (error) {
     await closeConnection(runner, error);
     throw error;
   }
-  reserveCommit(runner);
   return new PooledTransaction(runner, database);
 }
 
@@ -81,6 +125,19 @@ class SqliteTransaction extends BusinessTransaction {
   constructor(runner: QueryRunner, database: FoundDatabase, leaveTurn: () => void) {
     super(runner, database);
     this.#leaveTurn = leaveTurn;
+  }
+
+  async begin(): Promise<void> {
+    const { runner } = this;
+    try {
+      await runner.startTransaction();
+    } catch (error) {
+      const connection = sqliteConnectionOf(runner.dataSource);
+      if (connection.inTransaction) connection.exec('rollback');
+      throw error;
+    }
+    reserveCommit(runner);
+    this.isActive(); // from now on it is the transaction that is open now
   }
 
   // The turn ends with the transaction, before the job is submitted: the next one need not wait for that.
@@ -108,18 +165,9 @@ class SqliteTransaction extends BusinessTransaction {
   }
 }
 
-/** Opens a transaction on the clone of the user's DataSource, which is ours alone while we have the turn of the file. */
-async function beginSqlite(clone: DataSource, database: FoundDatabase, leaveTurn: () => void): Promise<BusinessTransaction> {
-  const runner = newRunner(clone);
-  try {
-    await runner.startTransaction();
-  } catch (error) {
-    const connection = sqliteConnectionOf(clone);
-    if (connection.inTransaction) connection.exec('rollback');
-    throw error;
-  }
-  reserveCommit(runner);
-  return new SqliteTransaction(runner, database, leaveTurn);
+/** A transaction on the clone of the user's DataSource, which is ours alone while we have the turn of the file. */
+function sqliteTransaction(clone: DataSource, database: FoundDatabase, leaveTurn: () => void): BusinessTransaction {
+  return new SqliteTransaction(newRunner(clone), database, leaveTurn);
 }
 
 /** What we use of TypeORM's SQLite driver and its runner beyond their public types. */

@@ -3,6 +3,7 @@ import { commitOutcome, dialectOf, isDefiniteRefusal } from '@stepping/typeorm';
 import type { QueryRunner } from 'typeorm';
 import { driverStateOf, endConnection, stateIsKnown } from './driver-state.js';
 import { type FoundDatabase, findDatabase } from './find-database.js';
+import { inOneText } from './in-one-text.js';
 import { insertKey } from './insert-key.js';
 import { deleteBarrier } from './sql/delete-barrier.js';
 import { insertBarrier } from './sql/insert-barrier.js';
@@ -121,14 +122,12 @@ export class OwnedTransaction extends HeldTransaction {
     const { runner } = this;
     const last = this.#last;
     if (last === undefined) return runner.commitTransaction();
-    const { query } = runner;
-    runner.query = ((sql: string, ...rest: unknown[]) =>
-      Reflect.apply(query, runner, [sql === 'COMMIT' ? `${last}; COMMIT` : sql, ...rest])) as typeof query;
-    try {
-      await runner.commitTransaction();
-    } finally {
-      runner.query = query;
-    }
+    await inOneText(
+      runner,
+      'COMMIT',
+      (sql) => `${last}; ${sql}`,
+      () => runner.commitTransaction(),
+    );
   }
 
   #assertOpen(): void {

@@ -17,7 +17,7 @@ export interface InTransactionTarget {
   readonly tenant?: string | undefined;
   /** Gid of the job: a repeat of the call is then recognised (`JOB_DUPLICATE`), and rolled back. Default: a new one. */
   readonly gid?: string | undefined;
-  /** Default: that of the DataSource. */
+  /** Default: that of the DataSource. Say it here: by the time the body runs, a first statement may have been sent, after which PostgreSQL takes no other. */
   readonly isolationLevel?: IsolationLevel | undefined;
 }
 
@@ -53,17 +53,18 @@ export async function inTransaction<R>(
   const options: InTransactionTarget = 'createQueryRunner' in target ? { dataSource: target } : target;
   return stepping.resolve(TransactionScope).run(async () => {
     const database = await findDatabase(stepping.resolve(DbProviders), options.dataSource, options);
-    return withTransaction(database, options.isolationLevel, (transaction) => run(stepping, transaction, options, work));
+    return withTransaction(database, (transaction) => run(stepping, transaction, options, work));
   });
 }
 
 async function run<R>(
   stepping: Stepping<any>,
   transaction: BusinessTransaction,
-  { gid, tenant }: InTransactionTarget,
+  { gid, tenant, isolationLevel }: InTransactionTarget,
   work: (tx: BusinessScope) => Promise<R>,
 ): Promise<R> {
   const job = stepping.createJob({ transaction, gid, tenant });
+  await transaction.begin(isolationLevel, () => stepping.resolve(TransactionScope).barrierOf(job));
   const body = new BodyJob(job);
   const { runner } = transaction;
   const result = await work({ manager: runner.manager, queryRunner: runner, job: body });

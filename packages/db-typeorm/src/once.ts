@@ -67,7 +67,8 @@ async function inOwnTransaction<R>(
   rememberHere(effect, found.ref); // before it begins: a second one beside it must not take the barrier of this one for that of a former attempt
   effect.step?.scope.claim.uses(found.ref);
   try {
-    return await withTransaction(found, undefined, async (transaction): Promise<OnceResult<R>> => {
+    return await withTransaction(found, async (transaction): Promise<OnceResult<R>> => {
+      await transaction.begin();
       const runner = transaction.native.handle;
       if (!(await isFirst(runner, effect))) return { ran: false };
       const value = await work(runner.manager);

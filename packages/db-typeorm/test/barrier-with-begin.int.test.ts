@@ -1,0 +1,100 @@
+import { afterEach, expect, it } from '@jest/globals';
+import { localTm } from '@stepping/tm-local';
+import { typeormStore } from '@stepping/tm-local-typeorm';
+import type { DataSource } from 'typeorm';
+import { inTransaction, typeormDb } from '../src/index.js';
+import { errorOf, ran, sendMail, started } from './support/apps.js';
+import { Order, postgres } from './support/databases.js';
+import { closeAll, opened } from './support/opened.js';
+
+const BEGIN = 'START TRANSACTION';
+const BARRIERS = 'select count(*)::int as barriers from stepping_barrier';
+
+afterEach(closeAll);
+
+postgres.describe('the barrier of a job in another database, on PostgreSQL', () => {
+  const setUp = async (options: object = {}) => {
+    const dataSource = await opened(postgres.open({ poolSize: 1, ...options }));
+    const stepping = await started({ use: [typeormDb({ dataSource })], runs: true });
+    const sent: string[] = [];
+    Object.assign(dataSource.logger, { logQuery: (query: string) => sent.push(query) });
+    const orders = () => dataSource.getRepository(Order).count();
+    const barriers = async () => (await dataSource.query(BARRIERS))[0].barriers as number;
+    return { dataSource, stepping, sent, orders, barriers };
+  };
+
+  /** An order, and a job where `withJob` says so. */
+  const place = (
+    { stepping, dataSource }: { stepping: Awaited<ReturnType<typeof started>>; dataSource: DataSource },
+    { withJob = true, ...options }: { withJob?: boolean; isolationLevel?: 'READ COMMITTED' | 'SERIALIZABLE' } = {},
+  ) =>
+    inTransaction(stepping, { dataSource, ...options }, async ({ manager, job }) => {
+      const order = await manager.save(Order, { what: 'book' });
+      if (withJob) job.addStep(sendMail, { order: order.id });
+      return job.gid;
+    });
+
+  it('goes in one trip with the beginning of the transaction', async () => {
+    const shop = await setUp();
+    const gid = await place(shop);
+    expect(shop.sent[0]).toMatch(/^START TRANSACTION; insert into \S*stepping_barrier\S* .*'msg'\)$/);
+    expect(shop.sent.filter((query) => query.includes('stepping_barrier'))).toHaveLength(1);
+    await until(() => ran.includes(gid));
+    expect([await shop.orders(), await shop.barriers()]).toEqual([1, 1]);
+  });
+
+  it('is taken out in one trip with the commit when the body adds no step', async () => {
+    const shop = await setUp();
+    await place(shop, { withJob: false });
+    expect(shop.sent.at(-1)).toMatch(/^delete from \S*stepping_barrier\S* .*; COMMIT$/);
+    expect([await shop.orders(), await shop.barriers()]).toEqual([1, 0]);
+  });
+
+  it('goes by itself, after the body, where an isolation level is asked for', async () => {
+    const shop = await setUp();
+    await place(shop, { isolationLevel: 'SERIALIZABLE' });
+    expect(shop.sent.slice(0, 2)).toEqual([BEGIN, 'SET TRANSACTION ISOLATION LEVEL SERIALIZABLE']);
+    await place(shop, { isolationLevel: 'SERIALIZABLE', withJob: false });
+    expect([await shop.orders(), await shop.barriers()]).toEqual([2, 1]);
+  });
+
+  it('does so where the DataSource has an isolation level', async () => {
+    const shop = await setUp({ isolationLevel: 'REPEATABLE READ' });
+    await place(shop);
+    expect(shop.sent.slice(0, 2)).toEqual([BEGIN, 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ']);
+    expect([await shop.orders(), await shop.barriers()]).toEqual([1, 1]);
+  });
+
+  it('is not written where the jobs are in the same database', async () => {
+    const dataSource = await opened(postgres.open());
+    const tm = localTm({ store: typeormStore({ dataSource }), processor: false });
+    const stepping = await started({ tm, use: [typeormDb({ dataSource })] });
+    await place({ stepping, dataSource });
+    await place({ stepping, dataSource }, { withJob: false });
+    expect((await dataSource.query(BARRIERS))[0].barriers).toBe(0);
+  });
+
+  it('goes with what a body that throws has written', async () => {
+    const shop = await setUp();
+    const thrown = new Error('out of stock');
+    const work = inTransaction(shop.stepping, shop.dataSource, async ({ manager, job }) => {
+      job.addStep(sendMail, await manager.save(Order, { what: 'book' }).then(({ id }) => ({ order: id })));
+      throw thrown;
+    });
+    expect(await errorOf(work)).toBe(thrown);
+    expect([await shop.orders(), await shop.barriers()]).toEqual([0, 0]);
+  });
+
+  it('says before the body runs that its table is missing, and leaves a pool that works', async () => {
+    const shop = await setUp();
+    await shop.dataSource.query('alter table stepping_barrier rename to elsewhere');
+    expect(await errorOf(place(shop))).toMatchObject({ code: 'STORE_REFUSED', message: expect.stringContaining('stepping.migrate()') });
+    await shop.dataSource.query('alter table elsewhere rename to stepping_barrier');
+    await place(shop);
+    expect([await shop.orders(), await shop.barriers()]).toEqual([1, 1]);
+  });
+});
+
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 10));
+}
