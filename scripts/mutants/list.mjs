@@ -3,6 +3,7 @@
 
 const core = (name) => `packages/core/src/${name}`;
 const tm = (name) => `packages/tm-local/src/${name}`;
+const db = (name) => `packages/db-typeorm/src/${name}`;
 const store = (name) => `packages/tm-local-typeorm/src/${name}`;
 
 const BOUND = core('bound-job.test.ts');
@@ -11,6 +12,7 @@ const GROUP = tm('group-commit.test.ts');
 const LOCAL = 'packages/tm-local/test/local-tm.test.ts';
 const STORE = 'packages/tm-local-typeorm/test/transaction-store.test.ts';
 const PROVIDER = 'packages/db-typeorm/test/db-provider.int.test.ts';
+const BARRIER_WITH_BEGIN = 'packages/db-typeorm/test/barrier-with-begin.int.test.ts';
 const COMMIT_WITH_JOB = 'packages/db-typeorm/test/commit-with-job.int.test.ts';
 const ON_SQLITE = 'typeormStore on SQLite as a TransactionStore';
 
@@ -329,6 +331,42 @@ export const MUTANTS = [
     replace: 'claimed ?',
     test: COMMIT_WITH_JOB,
     name: 'goes at once where somebody else commits, or its gid was chosen',
+  },
+  {
+    rule: 'with the beginning',
+    what: 'a barrier that no job needs is left',
+    file: db('business-transaction.ts'),
+    search: 'if (this.#ahead) this.withCommit',
+    replace: 'if (!this.#ahead) this.withCommit',
+    test: BARRIER_WITH_BEGIN,
+    name: 'is taken out in one trip with the commit when the body adds no step',
+  },
+  {
+    rule: 'with the beginning',
+    what: 'also where an isolation level is asked for',
+    file: db('business-transaction.ts'),
+    search: 'this.withCommit && level === undefined ?',
+    replace: 'this.withCommit ?',
+    test: BARRIER_WITH_BEGIN,
+    name: 'goes by itself, after the body, where an isolation level is asked for',
+  },
+  {
+    rule: 'with the beginning',
+    what: 'also where the jobs are in the same database',
+    file: core('bound-job.ts'),
+    search: 'return this.#enlisted() ? undefined : this;',
+    replace: 'return this;',
+    test: BARRIER_WITH_BEGIN,
+    name: 'is not written where the jobs are in the same database',
+  },
+  {
+    rule: 'may be lost',
+    what: 'the next fencing number is answered',
+    file: store('postgres/postgres-store.ts'),
+    search: 'return mayBeLost ? randomInt(MAX_LEASE_STEP / 2, MAX_LEASE_STEP) : 1;',
+    replace: 'return 1;',
+    test: 'packages/tm-local-typeorm/test/lost-submit.test.ts',
+    name: 'leaves the job prepared, and its fencing number to nobody',
   },
   {
     rule: 'with the commit',

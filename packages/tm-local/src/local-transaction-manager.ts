@@ -41,6 +41,12 @@ const MAX_QUEUED_BYTES = 64 * 1024 * 1024;
 /** Prepared jobs remembered between prepare and submit; of one that was forgotten the store is asked. In characters of their stored steps. */
 const MAX_REMEMBERED = 16 * 1024 * 1024;
 
+/** A job between prepare and submit, and the queue of its first step. */
+interface Prepared {
+  readonly row: CreateJob;
+  readonly queue: string;
+}
+
 /** The local TM: jobs go through group commit into a {@link TransactionStore}; a processor of this or another process runs them. */
 export class LocalTransactionManager implements TransactionManager {
   readonly operations: LocalOperations;
@@ -50,7 +56,7 @@ export class LocalTransactionManager implements TransactionManager {
   readonly #prepareTimeoutMs: number;
   readonly #creates: GroupCommit<CreateJob, CreateAnswer>;
   readonly #changes: GroupCommit<Change, ChangeAnswer>;
-  readonly #prepared = new Map<string, CreateJob>();
+  readonly #prepared = new Map<string, Prepared>();
   #rememberedChars = 0;
 
   constructor(deps: { store: TransactionStore; clock: Clock; link: ProcessorLink; operations: LocalOperations; prepareTimeoutMs: number }) {
@@ -108,14 +114,14 @@ export class LocalTransactionManager implements TransactionManager {
     } catch (error) {
       throw prepareError(job.gid, error);
     }
-    if (answer.outcome === 'stored') this.#remember(row);
+    if (answer.outcome === 'stored') this.#remember({ row, queue: firstQueue(job) });
     return startAnswer(answer, 'prepared');
   }
 
   async submit(gid: string, instance: string): Promise<boolean> {
-    const row = this.#recall(gid, instance) ?? (await this.#readPrepared(gid, instance));
-    if (!row) return false;
-    const queue = decodeSteps(row.steps)[0]?.queue ?? 'default';
+    const prepared = this.#recall(gid, instance) ?? (await this.#readPrepared(gid, instance));
+    if (!prepared) return false;
+    const { row, queue } = prepared;
     const place = this.#link.reserve(queue);
     const sentAt = this.#clock.monotonicMs();
     const change: Change = {
@@ -127,6 +133,7 @@ export class LocalTransactionManager implements TransactionManager {
       dueInMs: place?.leaseMs ?? 0,
       held: place !== undefined,
       error: undefined,
+      mayBeLost: true,
     };
     try {
       const { answer, repeated } = await this.#changes.add(change, SUBMIT_REPEAT_MS);
@@ -158,6 +165,7 @@ export class LocalTransactionManager implements TransactionManager {
       dueInMs: 0,
       held: false,
       error: undefined,
+      mayBeLost: true,
     };
     return (await this.#changes.add(change, 0)).answer.changed;
   }
@@ -272,10 +280,12 @@ export class LocalTransactionManager implements TransactionManager {
     place.run(job, sentAt);
   }
 
-  #remember(row: CreateJob): void {
-    this.#forget(row.gid);
-    this.#prepared.set(row.gid, row);
-    this.#rememberedChars += row.steps.length;
+  #remember(prepared: Prepared): void {
+    const { gid, steps } = prepared.row;
+    this.#forget(gid);
+    this.#prepared.set(gid, prepared);
+    this.#rememberedChars += steps.length;
+    if (this.#rememberedChars <= MAX_REMEMBERED) return;
     for (const gid of this.#prepared.keys()) {
       if (this.#rememberedChars <= MAX_REMEMBERED) break;
       this.#forget(gid);
@@ -283,22 +293,23 @@ export class LocalTransactionManager implements TransactionManager {
   }
 
   #forget(gid: string): void {
-    this.#rememberedChars -= this.#prepared.get(gid)?.steps.length ?? 0;
+    this.#rememberedChars -= this.#prepared.get(gid)?.row.steps.length ?? 0;
     this.#prepared.delete(gid);
   }
 
-  #recall(gid: string, instance: string): CreateJob | undefined {
-    const row = this.#prepared.get(gid);
-    if (row?.instance !== instance) return undefined;
+  #recall(gid: string, instance: string): Prepared | undefined {
+    const prepared = this.#prepared.get(gid);
+    if (prepared?.row.instance !== instance) return undefined;
     this.#forget(gid);
-    return row;
+    return prepared;
   }
 
-  async #readPrepared(gid: string, instance: string): Promise<CreateJob | undefined> {
+  async #readPrepared(gid: string, instance: string): Promise<Prepared | undefined> {
     const stored = await this.#store.find(gid);
     if (stored?.instance !== instance || stored.status !== 'prepared') return undefined;
     const { queue, tenant, db, steps, lease } = stored;
-    return { gid, instance, status: 'prepared', queue, tenant, db, steps, lease, held: false, dueInMs: 0 };
+    const row: CreateJob = { gid, instance, status: 'prepared', queue, tenant, db, steps, lease, held: false, dueInMs: 0 };
+    return { row, queue: decodeSteps(steps)[0]?.queue ?? 'default' };
   }
 
   #refuseOwnTurn(gid: string): void {

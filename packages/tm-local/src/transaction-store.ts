@@ -175,6 +175,11 @@ export interface Change {
   readonly held: boolean;
   /** New last error; undefined: untouched (a redriven job still tells why it had failed). */
   readonly error: StoredError | undefined;
+  /**
+   * A crash of the database may undo it after it was answered, since the query-back would do it again: a store need not wait for its disk. What is written later must not survive without it, and
+   * the lease that it answers must not be given out again. Default: no.
+   */
+  readonly mayBeLost?: boolean;
 }
 
 /** `found`: what is there now, when the compare failed; undefined: no such gid. */

@@ -103,7 +103,9 @@ export class DueHints {
 
   async #open(): Promise<PostgresClient> {
     const runner = this.#dataSource.createQueryRunner('master');
-    const client = await runner.connect();
+    const client: PostgresClient = await runner.connect();
+    // A hint is a commit for the server, which would flush its log before anybody hears of it.
+    await client.query('set synchronous_commit = off').catch(() => {}); // what is wrong shows in the first hint
     this.#runner = runner;
     if (this.#stopped) await closeConnection(runner, undefined);
     return client;

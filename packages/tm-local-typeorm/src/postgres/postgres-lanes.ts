@@ -3,7 +3,7 @@ import { LOCK_TIMEOUT_MS } from './create-jobs.js';
 import { PostgresLane } from './postgres-lane.js';
 
 /** All lanes, and the one of hints. */
-export const MAX_CONNECTIONS = 13;
+export const MAX_CONNECTIONS = 14;
 
 /** A write that takes longer is stuck. Far below any retention, so that a create that is sent again never lands after a purge (R7). Unit: ms. */
 const STATEMENT_TIMEOUT_MS = 10_000;
@@ -24,6 +24,8 @@ export class PostgresLanes {
   readonly save: readonly PostgresLane[];
   readonly create: PostgresLane;
   readonly change: PostgresLane;
+  /** Changes that may be lost: the server answers before they are on its disk. */
+  readonly changeUnflushed: PostgresLane;
   /** Starts of gids that are locked elsewhere: each of them waits. */
   readonly alone: readonly PostgresLane[];
   readonly resolve: readonly PostgresLane[];
@@ -43,6 +45,7 @@ export class PostgresLanes {
     this.save = [lane(), lane()];
     this.create = lane({ lock_timeout: `${LOCK_TIMEOUT_MS}ms` });
     this.change = lane();
+    this.changeUnflushed = lane({ synchronous_commit: 'off' });
     // Waits for a lock are bounded by each call.
     this.alone = [0, 1].map(() => new PostgresLane(dataSource, { statementTimeoutMs: OPERATOR_TIMEOUT_MS }));
     this.resolve = [0, 1].map(() => lane({ lock_timeout: `${RESOLVE_TIMEOUT_MS}ms` }));
@@ -58,8 +61,19 @@ export class PostgresLanes {
   }
 
   async close(): Promise<void> {
-    const { claim, look, operators, save, create, change, alone, resolve } = this;
-    const lanes = [claim, look, operators, ...save, create, change, ...alone, ...resolve, ...(this.#extend ? [this.#extend.lane] : [])];
+    const { claim, look, operators, save, create, change, changeUnflushed, alone, resolve } = this;
+    const lanes = [
+      claim,
+      look,
+      operators,
+      ...save,
+      create,
+      change,
+      changeUnflushed,
+      ...alone,
+      ...resolve,
+      ...(this.#extend ? [this.#extend.lane] : []),
+    ];
     await Promise.all(lanes.map((lane) => lane.close()));
   }
 }

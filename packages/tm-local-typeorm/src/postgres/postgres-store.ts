@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import type { InDoubtAnswer } from '@stepping/core';
 import type {
   Change,
@@ -43,6 +44,9 @@ const ROUND_TRIP_MS = 1_000;
 const MAX_RESOLVE_ROUNDS = 4;
 /** A row that comes to match between the compare and the look at it is compared again, so many times in all. */
 const MAX_CHANGE_ROUNDS = 4;
+
+/** Of fencing numbers, of which there are 2^53. */
+const MAX_LEASE_STEP = 2 ** 20;
 
 /** What there is between start and stop. */
 interface Opened {
@@ -147,7 +151,8 @@ export class PostgresStore extends ServerStore<Opened> implements TransactionSto
   async change(changes: readonly Change[]): Promise<readonly ChangeAnswer[]> {
     const { lanes, sql } = this.opened;
     if (changes.length === 0) return [];
-    return lanes.change.run(async (send) => {
+    const lane = changes.every(({ mayBeLost }) => mayBeLost) ? lanes.changeUnflushed : lanes.change;
+    return lane.run(async (send) => {
       const answers = new Map<string, ChangeAnswer>();
       let pending = changes;
       for (let round = 1; pending.length > 0; round++) {
@@ -267,7 +272,13 @@ function changeValues(changes: readonly Change[]): unknown[] {
     int8Array(changes.map(({ dueInMs }) => Math.round(dueInMs))),
     textArray(changes.map(({ queue }) => queue ?? null)),
     textArray(changes.map(({ error }) => errorToText(error))),
+    int4Array(changes.map(leaseStep)),
   ];
+}
+
+/** From where a crash has put the row back, others count on one by one: they must not come upon the number that was answered. */
+function leaseStep({ mayBeLost }: Change): number {
+  return mayBeLost ? randomInt(MAX_LEASE_STEP / 2, MAX_LEASE_STEP) : 1;
 }
 
 function matches({ instance, from }: Change, found: FoundRow | undefined): boolean {
