@@ -37,7 +37,8 @@ export type JsonSafe<S> = [NotJsonPath<SchemaInput<S>>] extends [never]
 export function argsToJson(args: unknown, step: string): string | undefined {
   if (args === undefined) return undefined;
   try {
-    assertJson(args, 'args', step, []);
+    const flaw = flawOf(args, []);
+    if (flaw) throw notJson(`args${flaw.path}`, step, flaw.what);
     return JSON.stringify(args);
   } catch (error) {
     // The stack of calls is as deep as the value.
@@ -45,31 +46,42 @@ export function argsToJson(args: unknown, step: string): string | undefined {
   }
 }
 
-function assertJson(value: unknown, path: string, step: string, ancestors: readonly object[]): void {
-  if (value === null || value === undefined || typeof value === 'string' || typeof value === 'boolean') return;
-  if (typeof value === 'number' && Number.isFinite(value)) return;
-  if (typeof value === 'object') {
-    if (ancestors.includes(value)) throw notJson(path, step, 'contains itself');
-    const inside = [...ancestors, value];
-    if (Array.isArray(value)) {
-      for (let i = 0; i < value.length; i++) {
-        // JSON would turn a hole or undefined into null: another value than the one passed.
-        if (value[i] === undefined) throw notJson(`${path}[${i}]`, step, 'is undefined, which JSON would turn into null');
-        assertJson(value[i], `${path}[${i}]`, step, inside);
-      }
-      return;
-    }
-    const prototype: unknown = Object.getPrototypeOf(value);
-    if (prototype === Object.prototype || prototype === null) {
-      for (const [key, part] of Object.entries(value)) assertJson(part, `${path}.${key}`, step, inside);
-      return;
-    }
+interface Flaw {
+  readonly path: string;
+  readonly what: string;
+}
+
+/** What JSON would lose or change; the path to it is put together on the way back, as there seldom is any. */
+function flawOf(value: unknown, ancestors: object[]): Flaw | undefined {
+  if (value === null || value === undefined || typeof value === 'string' || typeof value === 'boolean') return undefined;
+  if (typeof value === 'number') return Number.isFinite(value) ? undefined : { path: '', what: `is ${value}` };
+  if (typeof value !== 'object') return { path: '', what: `is a ${typeof value}` };
+  if (ancestors.includes(value)) return { path: '', what: 'contains itself' };
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (!Array.isArray(value) && prototype !== Object.prototype && prototype !== null) {
+    return { path: '', what: `is a ${value.constructor?.name ?? 'class instance'}` };
   }
-  const what =
-    typeof value === 'object'
-      ? `is a ${value.constructor?.name ?? 'class instance'}`
-      : `is ${typeof value === 'number' ? value : `a ${typeof value}`}`;
-  throw notJson(path, step, what);
+  ancestors.push(value);
+  const flaw = Array.isArray(value) ? flawOfItems(value, ancestors) : flawOfParts(value as Record<string, unknown>, ancestors);
+  ancestors.pop();
+  return flaw;
+}
+
+function flawOfItems(list: readonly unknown[], ancestors: object[]): Flaw | undefined {
+  for (let i = 0; i < list.length; i++) {
+    // JSON would turn a hole or undefined into null: another value than the one passed.
+    const flaw = list[i] === undefined ? { path: '', what: 'is undefined, which JSON would turn into null' } : flawOf(list[i], ancestors);
+    if (flaw) return { ...flaw, path: `[${i}]${flaw.path}` };
+  }
+  return undefined;
+}
+
+function flawOfParts(value: Readonly<Record<string, unknown>>, ancestors: object[]): Flaw | undefined {
+  for (const key of Object.keys(value)) {
+    const flaw = flawOf(value[key], ancestors);
+    if (flaw) return { ...flaw, path: `.${key}${flaw.path}` };
+  }
+  return undefined;
 }
 
 function notJson(path: string, step: string, what: string): SteppingError<'ARGS_NOT_JSON'> {

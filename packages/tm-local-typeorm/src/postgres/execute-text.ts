@@ -10,6 +10,8 @@ interface ParsedStatements {
 const MAX_CHARS = 8_192;
 /** In any encoding of the connection these are the same bytes, and none of them is a part of another character. */
 const ASCII = /^[\x20-\x7e]*$/;
+/** The driver escapes character by character; few texts need it. */
+const TO_ESCAPE = /['\\]/;
 
 /**
  * A prepared statement with its values as one text, which can go in one trip with others. Undefined where this connection has not prepared it yet, or a value is better sent as a parameter: long,
@@ -21,7 +23,7 @@ export function executeText(client: PostgresClient, { name, text }: PostgresStat
   let literals = '';
   for (const value of values) {
     if (typeof value === 'string' && (value.length > MAX_CHARS || !ASCII.test(value))) return undefined;
-    const literal = typeof value === 'string' ? escapeLiteral(value) : String(value);
+    const literal = typeof value === 'string' ? (TO_ESCAPE.test(value) ? escapeLiteral(value) : `'${value}'`) : String(value);
     literals += literals === '' ? literal : `, ${literal}`;
     if (literals.length > MAX_CHARS) return undefined;
   }
