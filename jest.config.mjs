@@ -22,5 +22,5 @@ export default {
   // Those of a file that may run side by side (`it.concurrent`): they wait for a server most of the time.
   maxConcurrency: 16,
   // Real databases on a busy machine: long enough not to fail by slowness, short enough to see a hang.
-  testTimeout: 20_000,
+  testTimeout: 60_000,
 };

@@ -27,7 +27,7 @@ mongodb.describe('inTransaction on MongoDB', () => {
       return 'done';
     });
     expect(answer).toBe('done');
-    expect((await stepping.jobs.wait('order-1', { timeoutMs: 10_000 })).status).toBe('succeeded');
+    expect((await stepping.jobs.wait('order-1', { timeoutMs: 50_000 })).status).toBe('succeeded');
     expect([await orders(), ran]).toEqual([1, ['order-1']]);
   });
 
@@ -112,13 +112,13 @@ mongodb.describe('inTransaction on MongoDB', () => {
       if (run === 1) await ordersOf(connection).updateOne({ _id: stock?._id }, { what: 'taken meanwhile' });
       await ordersOf(connection).updateOne({ _id: stock?._id }, { what: `taken by run ${run}` }, { session });
     });
-    expect((await stepping.jobs.wait('again', { timeoutMs: 20_000 })).status).toBe('succeeded');
+    expect((await stepping.jobs.wait('again', { timeoutMs: 50_000 })).status).toBe('succeeded');
     expect([counted, (await ordersOf(connection).findById(stock?._id))?.what]).toEqual([[2, 2], 'taken by run 2']);
     const barriers = await barriersIn(connection)
       .find({ _id: keysOf('again') })
       .toArray();
     expect(barriers).toHaveLength(1);
-  }, 30_000);
+  }, 60_000);
 
   it('lets an error of the driver pass, label and all', async () => {
     const stepping = await app();

@@ -204,7 +204,7 @@ mongodb.describe('mongooseDb', () => {
       });
     await place('committed');
     await errorOf(place('refused', new Error('no')));
-    expect((await stepping.jobs.wait('committed', { timeoutMs: 20_000 })).status).toBe('succeeded');
+    expect((await stepping.jobs.wait('committed', { timeoutMs: 50_000 })).status).toBe('succeeded');
     expect((await effects.find().toArray()).map(({ gid }) => gid)).toEqual(['committed']);
 
     const session = await own.startSession();
@@ -219,8 +219,8 @@ mongodb.describe('mongooseDb', () => {
     await session.commitTransaction();
     await prepared('dropped');
     await session.abortTransaction();
-    expect((await stepping.jobs.wait('asked', { timeoutMs: 20_000 })).status).toBe('succeeded');
-    expect((await stepping.jobs.wait('dropped', { timeoutMs: 20_000 })).status).toBe('rolled-back');
+    expect((await stepping.jobs.wait('asked', { timeoutMs: 50_000 })).status).toBe('succeeded');
+    expect((await stepping.jobs.wait('dropped', { timeoutMs: 50_000 })).status).toBe('rolled-back');
     await session.endSession();
     await stepping.stop();
     await own.close();
@@ -265,7 +265,7 @@ mongodb.describe('mongooseDb', () => {
         await acme.collection('orders').insertOne({ what: 'x' }, { session });
         job.addStep(sendMail, { order: 1 });
       });
-      expect(await stepping.jobs.wait('of-acme', { timeoutMs: 10_000 })).toMatchObject({ status: 'succeeded', tenant: 'acme' });
+      expect(await stepping.jobs.wait('of-acme', { timeoutMs: 50_000 })).toMatchObject({ status: 'succeeded', tenant: 'acme' });
       expect(await barriersIn(acme).countDocuments({ reason: 'msg' })).toBe(1);
 
       const session = await connection.startSession();
@@ -306,7 +306,7 @@ mongodb.describe('mongooseDb on a sharded cluster', () => {
       await ordersOf(connection).create([{ what: 'book' }], { session });
       job.addStep(sendMail, { order: 1 });
     });
-    expect((await stepping.jobs.wait('placed', { timeoutMs: 20_000 })).status).toBe('succeeded');
+    expect((await stepping.jobs.wait('placed', { timeoutMs: 50_000 })).status).toBe('succeeded');
     const session = await connection.startSession();
     session.startTransaction();
     await stepping
@@ -314,7 +314,7 @@ mongodb.describe('mongooseDb on a sharded cluster', () => {
       .addStep(sendMail, { order: 2 })
       .prepare();
     await session.commitTransaction();
-    expect((await stepping.jobs.wait('asked', { timeoutMs: 20_000 })).status).toBe('succeeded');
+    expect((await stepping.jobs.wait('asked', { timeoutMs: 50_000 })).status).toBe('succeeded');
     await session.endSession();
     await stepping.stop();
     await connection.close();

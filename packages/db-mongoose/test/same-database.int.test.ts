@@ -140,9 +140,9 @@ mongodb.describe('jobs in the database of the transaction, on MongoDB', () => {
       if (run === 1) await ordersOf(connection).updateOne({ _id: stock?._id }, { what: 'taken meanwhile' });
       await ordersOf(connection).updateOne({ _id: stock?._id }, { what: `taken by run ${run}` }, { session });
     });
-    expect((await stepping.jobs.wait('again', { timeoutMs: 20_000 })).status).toBe('succeeded');
+    expect((await stepping.jobs.wait('again', { timeoutMs: 50_000 })).status).toBe('succeeded');
     expect([runs, ran, (await ordersOf(connection).findById(stock?._id))?.what]).toEqual([2, [2, 2], 'taken by run 2']);
-  }, 30_000);
+  }, 60_000);
 
   it('are there once when the answers of the commit are lost', async () => {
     const url = await mongodb.database('wire');
@@ -192,7 +192,7 @@ mongodb.describe('jobs in the database of the transaction, on MongoDB', () => {
     while ((await never.job.resolve()) !== 'rolled-back');
     expect([await statusOf('never'), await ordersOf(direct).countDocuments({ what: 'never' })]).toEqual(['rolled-back', 0]);
     for (const { session } of [unheard, never]) await session.endSession();
-  }, 30_000);
+  }, 60_000);
 
   it('run, 100 of them started at once, and their steps write to the same database', async () => {
     let app: Stepping | undefined;

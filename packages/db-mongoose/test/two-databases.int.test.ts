@@ -47,7 +47,7 @@ mongodb.describe('orders in MongoDB', () => {
     const boom = new Error('boom');
     expect(await errorOf(place('refused', boom))).toBe(boom);
     await place('placed');
-    expect((await stepping.jobs.wait('placed', { timeoutMs: 10_000 })).status).toBe('succeeded');
+    expect((await stepping.jobs.wait('placed', { timeoutMs: 50_000 })).status).toBe('succeeded');
     expect([ran, await ordersOf(connection).countDocuments(), await stepping.jobs.find('refused')]).toEqual([['placed'], 1, undefined]);
   });
 
@@ -68,8 +68,8 @@ mongodb.describe('orders in MongoDB', () => {
     const [committed, aborted, open] = [await prepared('committed'), await prepared('aborted'), await prepared('open')];
     await committed.commitTransaction();
     await aborted.abortTransaction();
-    expect((await stepping.jobs.wait('committed', { timeoutMs: 15_000 })).status).toBe('succeeded');
-    expect((await stepping.jobs.wait('aborted', { timeoutMs: 15_000 })).status).toBe('rolled-back');
+    expect((await stepping.jobs.wait('committed', { timeoutMs: 50_000 })).status).toBe('succeeded');
+    expect((await stepping.jobs.wait('aborted', { timeoutMs: 50_000 })).status).toBe('rolled-back');
     expect((await stepping.jobs.find('open'))?.status).toBe('prepared');
     await open.commitTransaction(); // asked about meanwhile, and not disturbed
     expect((await stepping.jobs.wait('open', { timeoutMs: 60_000 })).status).toBe('succeeded');
@@ -91,7 +91,7 @@ mongodb.describe('orders in SQL', () => {
     const boom = new Error('boom');
     expect(await errorOf(place('refused', boom))).toBe(boom);
     await place('placed');
-    expect((await stepping.jobs.wait('placed', { timeoutMs: 10_000 })).status).toBe('succeeded');
+    expect((await stepping.jobs.wait('placed', { timeoutMs: 50_000 })).status).toBe('succeeded');
     expect(await errorOf(place('placed'))).toMatchObject({ code: 'JOB_DUPLICATE' });
     expect([ran, await dataSource.query('select * from orders'), await stepping.jobs.find('refused')]).toEqual([
       ['placed'],

@@ -180,8 +180,8 @@ for (const database of [sqlite, postgres, ...mysqls]) {
         await runner[ending]();
       }
       await runner.release();
-      await stepping.jobs.wait('commitTransaction', { timeoutMs: 15_000 });
-      await stepping.jobs.wait('rollbackTransaction', { timeoutMs: 15_000 });
+      await stepping.jobs.wait('commitTransaction', { timeoutMs: 50_000 });
+      await stepping.jobs.wait('rollbackTransaction', { timeoutMs: 50_000 });
       expect(ran.splice(0)).toEqual(['commitTransaction']);
       expect((await stepping.jobs.find('rollbackTransaction'))?.status).toBe('rolled-back');
       expect(await orders(dataSource)).toBe(1);

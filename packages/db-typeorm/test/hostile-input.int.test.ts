@@ -149,7 +149,7 @@ for (const database of [sqlite, postgres, ...mysqls]) {
           const stored = args === undefined ? undefined : JSON.parse(JSON.stringify(args));
           const expected = { gid: started.gid, tenant: tenant ?? undefined, args: stored };
           expect(await promise).toEqual(expected);
-          const info = await stepping.jobs.wait(started.gid, { timeoutMs: 10_000 });
+          const info = await stepping.jobs.wait(started.gid, { timeoutMs: 50_000 });
           expect(info).toMatchObject({ gid: started.gid, status: error ? 'failed' : 'succeeded' });
           expect({ gid: info.gid, tenant: info.tenant, args: info.steps[0]?.args }).toEqual(expected);
           expect(info.steps[0]?.name).toBe(step.name);

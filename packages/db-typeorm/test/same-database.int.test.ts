@@ -58,7 +58,7 @@ for (const database of [sqlite, postgres, ...mysqls]) {
       const app = await setUp({ runs: true, steps: [effect] });
       dataSource = app.dataSource;
       const { gid } = await app.stepping.createJob().addStep(effect).start();
-      expect(await app.stepping.jobs.wait(gid, { timeoutMs: 10_000 })).toMatchObject({ status: 'succeeded' });
+      expect(await app.stepping.jobs.wait(gid, { timeoutMs: 50_000 })).toMatchObject({ status: 'succeeded' });
       expect(seen).toEqual([true, true]);
       const rows = await dataSource.query('select barrier_dbs from stepping_job');
       expect(rows.map((row: any) => JSON.parse(row.barrier_dbs).map((db: string) => JSON.parse(db)))).toEqual([

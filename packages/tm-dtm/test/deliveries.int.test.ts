@@ -58,7 +58,7 @@ service.describe('Callbacks of a DTM server', () => {
     });
     const stepping = await started(between, { steps: [call] });
     const { gid } = await stepping.createJob().addStep(call).addStep(call).start();
-    expect((await stepping.jobs.wait(gid, { timeoutMs: 10_000 })).status).toBe('succeeded');
+    expect((await stepping.jobs.wait(gid, { timeoutMs: 50_000 })).status).toBe('succeeded');
 
     const calls = between.received.filter(({ kind }) => kind === 'step');
     const secrets = [SECRET, ...calls.map(({ url }) => url.searchParams.get('s') as string)];
@@ -97,7 +97,7 @@ service.describe('Callbacks of a DTM server', () => {
       return status;
     };
     const { gid } = await stepping.createJob().addStep(step).start();
-    expect((await stepping.jobs.wait(gid, { timeoutMs: 15_000 })).status).toBe('succeeded');
+    expect((await stepping.jobs.wait(gid, { timeoutMs: 50_000 })).status).toBe('succeeded');
     expect(statuses.slice(0, 3)).toEqual([425, 425, 200]);
     expect(runs).toBe(1);
   });
@@ -114,7 +114,7 @@ service.describe('Callbacks of a DTM server', () => {
     const between = await deliveries();
     const stepping = await started(between, { steps: [ok, dead] });
     const { gid } = await stepping.createJob().addStep(ok).addStep(dead).addStep(ok).start();
-    expect((await stepping.jobs.wait(gid, { timeoutMs: 10_000 })).status).toBe('failed');
+    expect((await stepping.jobs.wait(gid, { timeoutMs: 50_000 })).status).toBe('failed');
     expect(ran).toEqual([`${gid}/000`]);
 
     const api = new DtmApi(await service.database());
@@ -125,7 +125,7 @@ service.describe('Callbacks of a DTM server', () => {
     const again = await stepping.createJob().addStep(ok).start();
     let others = 0;
     between.how = async (callback) => (callback.kind === 'step' && others++ < 2 ? 425 : between.to(0, callback));
-    expect((await stepping.jobs.wait(again.gid, { timeoutMs: 15_000 })).status).toBe('succeeded');
+    expect((await stepping.jobs.wait(again.gid, { timeoutMs: 50_000 })).status).toBe('succeeded');
     expect(called()).toBe(calls);
     expect(await api.statusOf(gid)).toBe('failed');
   });
@@ -198,7 +198,7 @@ async function deliverInEveryWay(kind: DeedsKind): Promise<void> {
   const job = (stepping as Stepping).createJob();
   for (let i = 0; i < ways.length; i++) job.addStep(defineStep({ name: 'deed', run() {} }));
   const { gid } = await job.start();
-  expect((await (stepping as Stepping).jobs.wait(gid, { timeoutMs: 15_000 })).status).toBe('succeeded');
+  expect((await (stepping as Stepping).jobs.wait(gid, { timeoutMs: 50_000 })).status).toBe('succeeded');
 
   const expected = ways.map((_, position) => `${gid}/00${position}`);
   // Late: all of them again, to both replicas, at once.

@@ -44,7 +44,7 @@ dtm.describe('A DTM server with its messages in tables', () => {
       await transactions[0].commit();
       await transactions[1].rollback();
       const statuses = [plain.gid, ...jobs.map(({ gid }) => gid)].map(
-        async (gid) => (await app.stepping.jobs.wait(gid, { timeoutMs: 18_000 })).status,
+        async (gid) => (await app.stepping.jobs.wait(gid, { timeoutMs: 50_000 })).status,
       );
       await expect(Promise.all(statuses)).resolves.toEqual(['succeeded', 'succeeded', 'rolled-back']);
       expect([...app.ran].sort()).toEqual([`${plain.gid}:1`, `${plain.gid}:2`, `${jobs[0]?.gid}:3`].sort());
@@ -67,11 +67,11 @@ dtm.describe('A DTM server with its messages in tables', () => {
       const { jobs } = app.stepping;
       const tenant = newGid();
       const { gid } = await app.stepping.createJob({ tenant }).addStep(work, { n: 1 }).addStep(work, { n: 2 }).start();
-      await expect(jobs.wait(gid, { timeoutMs: 15_000 })).resolves.toMatchObject({ status: 'failed', step: 1 });
+      await expect(jobs.wait(gid, { timeoutMs: 50_000 })).resolves.toMatchObject({ status: 'failed', step: 1 });
       await expect(jobs.list({ tenant, status: 'failed' })).resolves.toMatchObject({ jobs: [{ gid }] });
       fails = false;
       await jobs.redrive(gid);
-      await expect(jobs.wait(gid, { timeoutMs: 15_000 })).resolves.toMatchObject({ status: 'succeeded' });
+      await expect(jobs.wait(gid, { timeoutMs: 50_000 })).resolves.toMatchObject({ status: 'succeeded' });
       await expect(jobs.list({ tenant })).resolves.toMatchObject({ jobs: [{ gid, status: 'succeeded' }] });
       await app.stop();
       await dataSource.destroy();

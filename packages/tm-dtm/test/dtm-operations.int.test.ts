@@ -44,7 +44,7 @@ async function withLedger(serves: { line?: Line; tenant?: string } = {}) {
     await job.addStep(work, { n: 1 }).addStep(work, { n: 2 }).addStep(work, { n: 3 }).start();
     return job.gid;
   };
-  const ends = (gid: string) => jobs.wait(gid, { timeoutMs: 18_000 });
+  const ends = (gid: string) => jobs.wait(gid, { timeoutMs: 50_000 });
   const failIf = (rule: typeof fails) => {
     fails = rule;
   };
@@ -101,7 +101,7 @@ dtm.describe('what an operator sees of a job on DTM', () => {
     const app = await aDtmApp({ serverUrl, steps: [dead], use: db });
     const transaction = memoryTransaction(db);
     const { gid } = await app.stepping.createJob({ transaction }).addStep(dead).start();
-    await expect(app.stepping.jobs.wait(gid, { timeoutMs: 15_000 })).resolves.toMatchObject({
+    await expect(app.stepping.jobs.wait(gid, { timeoutMs: 50_000 })).resolves.toMatchObject({
       status: 'failed',
       step: 0,
       steps: [{ status: 'failed' }],
@@ -300,7 +300,7 @@ dtm.describe('jobs.settle on DTM', () => {
       );
     }
     const [submitted, rolledBack] = settled as [string, string];
-    await expect(app.stepping.jobs.wait(submitted, { timeoutMs: 15_000 })).resolves.toMatchObject({ status: 'succeeded' });
+    await expect(app.stepping.jobs.wait(submitted, { timeoutMs: 50_000 })).resolves.toMatchObject({ status: 'succeeded' });
     await expect(app.stepping.jobs.find(rolledBack)).resolves.toMatchObject({ status: 'rolled-back' });
     await expect(app.stepping.jobs.settle(newGid(), 'submitted', 'x')).rejects.toMatchObject({ code: 'JOB_NOT_FOUND' });
   });
@@ -333,7 +333,7 @@ dtm.describe('jobs.settle on DTM', () => {
       message: expect.stringContaining('committed'),
     });
     await app.stepping.jobs.settle(job.gid, 'submitted', 'x');
-    await expect(app.stepping.jobs.wait(job.gid, { timeoutMs: 15_000 })).resolves.toMatchObject({ status: 'succeeded' });
+    await expect(app.stepping.jobs.wait(job.gid, { timeoutMs: 50_000 })).resolves.toMatchObject({ status: 'succeeded' });
   });
 });
 

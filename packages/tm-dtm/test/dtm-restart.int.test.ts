@@ -26,7 +26,7 @@ dtm.describe('An app whose DTM server is killed', () => {
     const starting = app.stepping.createJob().addStep(note, { n: 2 }).start();
     await server.restart();
     const { gid } = await starting;
-    await expect(app.stepping.jobs.wait(gid, { timeoutMs: 15_000 })).resolves.toMatchObject({ status: 'succeeded' });
+    await expect(app.stepping.jobs.wait(gid, { timeoutMs: 50_000 })).resolves.toMatchObject({ status: 'succeeded' });
     expect(app.ran).toEqual([`${gid}:2`]);
   });
 
@@ -41,7 +41,7 @@ dtm.describe('An app whose DTM server is killed', () => {
     await expect(job.submit()).resolves.toBe('submitted');
     expect(app.told).toEqual([`job.submit-deferred ${job.gid}`]);
     await server.restart();
-    await expect(app.stepping.jobs.wait(job.gid, { timeoutMs: 15_000 })).resolves.toMatchObject({ status: 'succeeded' });
+    await expect(app.stepping.jobs.wait(job.gid, { timeoutMs: 50_000 })).resolves.toMatchObject({ status: 'succeeded' });
     expect(app.ran).toEqual([`${job.gid}:1`]);
   });
 
@@ -62,7 +62,7 @@ dtm.describe('An app whose DTM server is killed', () => {
     const { gid } = await app.stepping.createJob().addStep(slow, { n: 1 }).addStep(slow, { n: 2 }).addStep(slow, { n: 3 }).start();
     await until('its second step is done', () => starts.length === 2);
     await server.restart();
-    await expect(app.stepping.jobs.wait(gid, { timeoutMs: 19_000 })).resolves.toMatchObject({ status: 'succeeded' });
+    await expect(app.stepping.jobs.wait(gid, { timeoutMs: 50_000 })).resolves.toMatchObject({ status: 'succeeded' });
     expect(starts).toEqual([1, 2, 3]);
-  }, 30_000);
+  }, 60_000);
 });

@@ -13,7 +13,7 @@ async function onALine() {
   const line = await Line.to(serverUrl);
   const app = await aDtmApp({ serverUrl: line.url });
   const start = (gid?: string) => app.stepping.createJob({ gid }).addStep(note, { n: 1 }).addStep(note, { n: 2 }).start();
-  const ends = (gid: string) => app.stepping.jobs.wait(gid, { timeoutMs: 15_000 });
+  const ends = (gid: string) => app.stepping.jobs.wait(gid, { timeoutMs: 50_000 });
   /** Without the self-test. */
   const arrived = (verb: string) => line.arrived.filter((one) => one === verb).length - (verb === 'submit' ? selfTests() : 0);
   const selfTests = () => app.callbacks.filter(({ kind }) => kind === 'self-test').length;
@@ -126,7 +126,7 @@ dtm.describe('a job without a transaction, on DTM', () => {
     const { gid } = await app.stepping.createJob().addStep(note, { n: 2 }).start();
     await expect(app.stepping.jobs.find(gid)).resolves.toMatchObject({ status: 'submitted' });
     refuses = false;
-    await expect(app.stepping.jobs.wait(gid, { timeoutMs: 15_000 })).resolves.toMatchObject({ status: 'succeeded' });
+    await expect(app.stepping.jobs.wait(gid, { timeoutMs: 50_000 })).resolves.toMatchObject({ status: 'succeeded' });
   });
 });
 
@@ -196,7 +196,7 @@ dtm.describe('The secret of callbacks', () => {
       dtm: { secret: ['new', 'old'], callbackUrl, listen: { port: Number(new URL(callbackUrl).port) } },
     });
     await next.stepping.start();
-    await expect(next.stepping.jobs.wait(gid, { timeoutMs: 18_000 })).resolves.toMatchObject({ status: 'succeeded' });
+    await expect(next.stepping.jobs.wait(gid, { timeoutMs: 50_000 })).resolves.toMatchObject({ status: 'succeeded' });
     expect(next.ran).toEqual([`${gid}:1`]);
   });
 
@@ -206,6 +206,6 @@ dtm.describe('The secret of callbacks', () => {
       .createJob({ gid: `order-${newGid()}` })
       .addStep(note, { n: 1 })
       .start();
-    await expect(app.stepping.jobs.wait(gid, { timeoutMs: 15_000 })).resolves.toMatchObject({ status: 'succeeded' });
+    await expect(app.stepping.jobs.wait(gid, { timeoutMs: 50_000 })).resolves.toMatchObject({ status: 'succeeded' });
   });
 });

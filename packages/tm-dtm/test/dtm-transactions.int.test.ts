@@ -28,7 +28,7 @@ async function withDatabase() {
     return made;
   };
   const statusOf = async (gid: string) => (await app.stepping.jobs.find(gid))?.status;
-  const ends = (gid: string) => app.stepping.jobs.wait(gid, { timeoutMs: 15_000 });
+  const ends = (gid: string) => app.stepping.jobs.wait(gid, { timeoutMs: 50_000 });
   /** On the server itself: what the app would not know of, it is not told. */
   const isStored = async (gid: string) => {
     const answer = await fetch(`${serverUrl}/api/dtmsvr/query?gid=${gid}`);
@@ -178,7 +178,7 @@ dtm.describe('a job tied to a transaction, on DTM', () => {
     );
     await expect(status()).resolves.toBe('submitted');
     gate.resolve();
-    await expect(app.stepping.jobs.wait(gid, { timeoutMs: 15_000 })).resolves.toMatchObject({ status: 'succeeded' });
+    await expect(app.stepping.jobs.wait(gid, { timeoutMs: 50_000 })).resolves.toMatchObject({ status: 'succeeded' });
     expect(starts).toEqual([1, 2]);
   });
 

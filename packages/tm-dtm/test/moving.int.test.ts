@@ -67,13 +67,13 @@ service.describe('a service that moves from the local transaction manager to DTM
     });
 
     for (const [app, gid] of [[drain, waiting.gid] as const, [drain, committed.gid] as const, [after, moved] as const]) {
-      expect(await app.jobs.wait(gid, { timeoutMs: 20_000 })).toMatchObject({ status: 'succeeded' });
+      expect(await app.jobs.wait(gid, { timeoutMs: 50_000 })).toMatchObject({ status: 'succeeded' });
     }
     expect(ran.toSorted()).toEqual(['committed', 'moved', 'waiting']);
     expect(await drain.jobs.stats()).toMatchObject({ prepared: 0, submitted: 0, succeeded: 2 });
     expect(await after.jobs.find(waiting.gid)).toBeUndefined();
     expect(await drain.jobs.find(moved)).toBeUndefined();
-  }, 40_000);
+  }, 60_000);
 });
 
 async function openSqlite(database: string): Promise<DataSource> {

@@ -90,7 +90,7 @@ service.describe(`dtm() and a DTM server (${server?.version}), with orders in a 
       const start = (gid: string) => app.stepping.createJob({ gid }).addStep(note, { n: 1 }).start();
       const gid = newGid();
       await start(gid);
-      await app.stepping.jobs.wait(gid, { timeoutMs: 15_000 });
+      await app.stepping.jobs.wait(gid, { timeoutMs: 50_000 });
       expect(await start(gid)).toEqual({ gid, status: 'succeeded', duplicate: true });
     });
 
@@ -240,7 +240,7 @@ service.describe(`dtm() and a DTM server (${server?.version}), with orders in a 
       await own.kill();
       gate.resolve();
       await own.restart();
-      await app.stepping.jobs.wait(job.gid, { timeoutMs: 15_000 });
+      await app.stepping.jobs.wait(job.gid, { timeoutMs: 50_000 });
       expect(ran).toEqual([1, 2, 3]);
     });
 
@@ -258,7 +258,7 @@ service.describe(`dtm() and a DTM server (${server?.version}), with orders in a 
       for (const gid of gids) await app.stepping.createJob({ gid }).addStep(note, { n: 1 }).start();
       const { transactions } = (await api.get('all?limit=1000')).json;
       for (const { gid } of transactions) expect(gid).toHaveLength(36);
-      for (const gid of gids) await app.stepping.jobs.wait(gid, { timeoutMs: 15_000 });
+      for (const gid of gids) await app.stepping.jobs.wait(gid, { timeoutMs: 50_000 });
     });
   });
 });

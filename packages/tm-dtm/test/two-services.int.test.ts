@@ -47,7 +47,7 @@ dtm.describe('Two services on one DTM server', () => {
     });
     await orders.stepping.start();
     const { gid } = await orders.stepping.createJob().addStep(note, { n: 1 }).addStep(contract).addStep(note, { n: 2 }).start();
-    await expect(orders.stepping.jobs.wait(gid, { timeoutMs: 15_000 })).resolves.toMatchObject({ status: 'succeeded' });
+    await expect(orders.stepping.jobs.wait(gid, { timeoutMs: 50_000 })).resolves.toMatchObject({ status: 'succeeded' });
     expect(runs).toBe(2);
     expect(orders.ran).toEqual([`${gid}:1`, `${gid}:2`]);
     expect([await ofOrders.attempts(), await ofMail.attempts()]).toEqual([null, 2]);

@@ -5,7 +5,7 @@ import { localTm, memoryStore } from '@stepping/tm-local';
 import { hostedProcessor } from '@stepping/tm-local-hosted-processor';
 import { RecordingServer } from '../../core/test/http/recording-server.js';
 
-const WAIT = { timeoutMs: 15_000 };
+const WAIT = { timeoutMs: 50_000 };
 
 let server: RecordingServer;
 let stepping: Stepping | undefined;

@@ -3,7 +3,7 @@ import { type AnyStep, createStepping, defineStep, type Stepping, unchecked } fr
 import { type LocalTmOptions, localTm, memoryStore, Store, type StorePlugin, type TransactionStore } from '@stepping/tm-local';
 import { hostedProcessor, type ProcessorOptions } from '@stepping/tm-local-hosted-processor';
 
-const WAIT = { timeoutMs: 15_000 };
+const WAIT = { timeoutMs: 50_000 };
 const apps: Stepping[] = [];
 
 /** A started app; several on one store are several processes. */

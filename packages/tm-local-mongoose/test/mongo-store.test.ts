@@ -223,7 +223,7 @@ mongodb.describe('mongooseStore', () => {
       const claims = claimsWith(() => store.change([{ ...aChange, gid: 'a', from: ['submitted'], to: 'cancelled' }]));
       const [claimed] = (await claims.claimDue(aClaim())) as [ClaimedJob];
       assert.deepEqual([claimed.status, claimed.lease, (await store.find('a'))?.lease], ['submitted', 2, 3]);
-      assert.deepEqual(await store.extend([claimed], 10_000), new Set());
+      assert.deepEqual(await store.extend([claimed], 90_000), new Set());
       assert.deepEqual(await store.save([aSave(claimed, { step: 1 })]), new Set());
       assert.equal((await store.find('a'))?.status, 'cancelled');
     });
@@ -460,7 +460,7 @@ mongodb.describe('mongooseStore', () => {
       assert.deepEqual(answers[7], { outcome: 'locked' });
       assert.deepEqual(answers.toSpliced(7, 1), stored(locked).toSpliced(7, 1));
     });
-  }, 30_000);
+  }, 60_000);
 
   it('stores a job once whose commit is cut off again and again, before the server has it or after', async () => {
     const wire = await openWire(url);

@@ -148,7 +148,7 @@ postgres.describe('typeormStore on PostgreSQL', () => {
       await fresh.change([submit(gid)]);
       const [claimed] = await fresh.claimDue(aClaim());
       const job = claimed as ClaimedJob;
-      expect(await fresh.extend([job], 10_000)).toEqual(new Set([gid]));
+      expect(await fresh.extend([job], 90_000)).toEqual(new Set([gid]));
       expect(await fresh.save([{ ...checkpoint(job, 1), status: 'succeeded', giveUp: true }])).toEqual(new Set([gid]));
     };
     await workOn('first');

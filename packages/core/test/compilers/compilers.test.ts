@@ -108,6 +108,6 @@ try {
   process.exit();
 }
 const { gid } = await stepping.createJob().addStep(SendSms, { to: 'me' }).start();
-await stepping.jobs.wait(gid, { timeoutMs: 10_000 });
+await stepping.jobs.wait(gid, { timeoutMs: 50_000 });
 await stepping.stop();
 `;

@@ -117,7 +117,7 @@ const EVENTS: readonly (keyof SteppingEvents)[] = [
 ];
 
 /** Waits for a condition, and says what it was when it does not come. */
-export async function until(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
+export async function until(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = 50_000): Promise<void> {
   for (const end = performance.now() + timeoutMs; !(await holds()); ) {
     if (performance.now() > end) throw new Error(`${what}: not within ${timeoutMs} ms`);
     await new Promise((resolve) => setTimeout(resolve, 20));
