@@ -153,7 +153,8 @@ async function openDatabases(services: TestServices, name: string): Promise<Data
 
 /** Prints the tables, and writes page and pictures: of a part, beside its results. */
 function publish(results: Results, file: string): void {
-  const folder = options.draw ?? (isPart || options.from !== undefined ? file.replace(/\.jsonl$/, '') : join(root, 'docs/benchmarks'));
+  const folder =
+    options.draw ?? (isPart || options.from !== undefined ? `${file.replace(/\.jsonl$/, '')}-page` : join(root, 'docs/benchmarks'));
   console.log(`\n${report(results, { pictures: false })}\n`);
   const pictures = draw(results, folder);
   const page = join(folder, 'README.md');
