@@ -84,7 +84,8 @@ export class JobDraft implements JobBuilder {
     }
     this.#sealed = true;
     for (const [index, { name, args }] of this.#steps.entries()) {
-      await checkStored(this.#schemas[index], args, `step ${index + 1} (${name}) of job ${gid}`);
+      const schema = this.#schemas[index];
+      if (isChecked(schema, args)) await checkStored(schema, args, `step ${index + 1} (${name}) of job ${gid}`);
     }
     return { gid, instance, drawn: this.#drawn, steps: this.#steps };
   }
@@ -95,8 +96,6 @@ export function alreadyStarted(gid: string, hint: string): SteppingError<'JOB_AL
 }
 
 async function checkStored(schema: Schema | undefined, json: string | undefined, where: string): Promise<void> {
-  if (schema?.['~standard'].vendor === 'stepping') return; // unchecked<T>()
-  if (!schema && json === undefined) return;
   if (!schema) {
     throw new SteppingError(
       'ARGS_INVALID',
@@ -104,6 +103,11 @@ async function checkStored(schema: Schema | undefined, json: string | undefined,
     );
   }
   await parseArgs(schema, json === undefined ? undefined : JSON.parse(json), where);
+}
+
+/** Nothing to check without args and schema, nor by `unchecked<T>()`. */
+function isChecked(schema: Schema | undefined, json: string | undefined): boolean {
+  return schema ? schema['~standard'].vendor !== 'stepping' : json !== undefined;
 }
 
 function argsTooLarge(step: string, bytes: number, maxBytes: number): SteppingError<'ARGS_TOO_LARGE'> {

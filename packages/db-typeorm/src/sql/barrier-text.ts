@@ -10,5 +10,5 @@ export function insertBarrierText({ name }: Table, { gid, instance }: BarrierKey
 
 /** Takes it out again. */
 export function deleteBarrierText({ name }: Table, { gid, instance }: BarrierKey): string {
-  return `delete from ${name} where trans_type = 'msg' and gid = '${gid}' and branch_id = '00' and op = 'msg' and barrier_id = '${instance}'`;
+  return `delete from ${name} where gid = '${gid}' and branch_id = '00' and op = 'msg' and barrier_id = '${instance}'`;
 }

@@ -10,8 +10,8 @@ interface ParsedStatements {
 const MAX_CHARS = 8_192;
 /** In any encoding of the connection these are the same bytes, and none of them is a part of another character. */
 const ASCII = /^[\x20-\x7e]*$/;
-/** The driver escapes character by character; few texts need it. */
-const TO_ESCAPE = /['\\]/;
+/** ASCII without what a literal has to escape; the driver escapes character by character. */
+const AS_IT_IS = /^[\x20-\x26\x28-\x5b\x5d-\x7e]*$/;
 
 /**
  * A prepared statement with its values as one text, which can go in one trip with others. Undefined where this connection has not prepared it yet, or a value is better sent as a parameter: long,
@@ -22,10 +22,16 @@ export function executeText(client: PostgresClient, { name, text }: PostgresStat
   if (name === undefined || escapeLiteral === undefined || connection?.parsedStatements?.[name] !== text) return undefined;
   let literals = '';
   for (const value of values) {
-    if (typeof value === 'string' && (value.length > MAX_CHARS || !ASCII.test(value))) return undefined;
-    const literal = typeof value === 'string' ? (TO_ESCAPE.test(value) ? escapeLiteral(value) : `'${value}'`) : String(value);
+    const literal = typeof value === 'string' ? textLiteral(value, escapeLiteral) : String(value);
+    if (literal === undefined) return undefined;
     literals += literals === '' ? literal : `, ${literal}`;
     if (literals.length > MAX_CHARS) return undefined;
   }
   return `execute ${name}(${literals})`;
+}
+
+function textLiteral(text: string, escapeLiteral: (text: string) => string): string | undefined {
+  if (text.length > MAX_CHARS) return undefined;
+  if (AS_IT_IS.test(text)) return `'${text}'`;
+  return ASCII.test(text) ? escapeLiteral(text) : undefined;
 }
