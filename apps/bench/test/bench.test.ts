@@ -32,8 +32,8 @@ it('measures a part of itself quickly, prints its tables and draws them', async 
 
   expect(stdout).toContain('## W5 on SQLite');
   expect(stdout).toMatch(/^\| stepping \| [\d .]+ \|/m);
-  expect(readFileSync(join(directory, 'part/sqlite-w5.svg'), 'utf8')).toContain('stepping');
-  expect(readFileSync(join(directory, 'part/README.md'), 'utf8')).toContain('![W1 on SQLite](sqlite-w1.svg)');
+  expect(readFileSync(join(directory, 'part-page/sqlite-w5.svg'), 'utf8')).toContain('stepping');
+  expect(readFileSync(join(directory, 'part-page/README.md'), 'utf8')).toContain('![W1 on SQLite](sqlite-w1.svg)');
 });
 
 function linesOf(file: string): any[] {
