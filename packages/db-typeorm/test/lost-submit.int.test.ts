@@ -35,11 +35,14 @@ own.describe('a submit that the server of the store had answered and lost in a c
         use: [typeormDb({ dataSource: orders })],
       });
     const starting = await app(false);
+    const submitted: string[] = [];
+    starting.on('job.submitted', ({ gid }) => void submitted.push(gid));
     const gids: string[] = [];
     let lost = 0;
     for (let round = 0; round < ROUNDS && lost === 0; round++) {
       const gid = await inTransaction(starting, orders, async ({ job }) => job.addStep(note).gid);
       gids.push(gid);
+      expect(submitted).toContain(gid);
       await own.restart();
       const found = await until(() => starting.jobs.find(gid).catch(() => undefined));
       if (found.status === 'prepared') lost++;

@@ -114,7 +114,7 @@ export class LocalTransactionManager implements TransactionManager {
     } catch (error) {
       throw prepareError(job.gid, error);
     }
-    if (answer.outcome === 'stored') this.#remember({ row, queue: firstQueue(job) });
+    if (answer.outcome === 'stored') this.#remember({ row: { ...row, lease: answer.lease }, queue: firstQueue(job) });
     return startAnswer(answer, 'prepared');
   }
 
@@ -133,11 +133,11 @@ export class LocalTransactionManager implements TransactionManager {
       dueInMs: place?.leaseMs ?? 0,
       held: place !== undefined,
       error: undefined,
-      mayBeLost: true,
+      mayBeLost: place === undefined, // run after submit is a claim, too: it is on the disk before the step begins
     };
     try {
       const { answer, repeated } = await this.#changes.add(change, SUBMIT_REPEAT_MS);
-      const lease = answer.changed ? answer.lease : repeated ? await this.#leaseOfUnheard(change) : undefined;
+      const lease = answer.changed ? answer.lease : repeated ? await this.#leaseOfUnheard(change, row.lease + 1) : undefined;
       if (lease !== undefined) this.#afterSubmit({ ...row, queue, held: place !== undefined }, lease, place, sentAt);
       else place?.forget();
       return lease !== undefined;
@@ -148,10 +148,10 @@ export class LocalTransactionManager implements TransactionManager {
   }
 
   /** The lease of a job that my own first, unheard write submitted: as it left it, nobody has claimed or changed the row since. */
-  async #leaseOfUnheard({ gid, instance, held }: Change): Promise<number | undefined> {
+  async #leaseOfUnheard({ gid, instance, held }: Change, lease: number): Promise<number | undefined> {
     const found = await this.#store.find(gid);
     if (!found || found.instance !== instance || found.status !== 'submitted' || found.held !== held) return undefined;
-    return found.step === 0 && found.attempt === 1 ? found.lease : undefined;
+    return found.lease === lease ? lease : undefined;
   }
 
   async abort(gid: string, instance: string): Promise<boolean> {

@@ -176,8 +176,8 @@ export interface Change {
   /** New last error; undefined: untouched (a redriven job still tells why it had failed). */
   readonly error: StoredError | undefined;
   /**
-   * A crash of the database may undo it after it was answered, since the query-back would do it again: a store need not wait for its disk. What is written later must not survive without it, and
-   * the lease that it answers must not be given out again. Default: no.
+   * A crash of the database may undo it after it was answered, since the query-back would do it again, and nobody holds the lease that it answers: a store need not wait for its disk. What is
+   * written later must not survive without it. Default: no.
    */
   readonly mayBeLost?: boolean;
 }

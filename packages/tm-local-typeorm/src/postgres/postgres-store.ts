@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto';
 import type { InDoubtAnswer } from '@stepping/core';
 import type {
   Change,
@@ -44,9 +43,6 @@ const ROUND_TRIP_MS = 1_000;
 const MAX_RESOLVE_ROUNDS = 4;
 /** A row that comes to match between the compare and the look at it is compared again, so many times in all. */
 const MAX_CHANGE_ROUNDS = 4;
-
-/** Of fencing numbers, of which there are 2^53. */
-const MAX_LEASE_STEP = 2 ** 20;
 
 /** What there is between start and stop. */
 interface Opened {
@@ -272,13 +268,7 @@ function changeValues(changes: readonly Change[]): unknown[] {
     int8Array(changes.map(({ dueInMs }) => Math.round(dueInMs))),
     textArray(changes.map(({ queue }) => queue ?? null)),
     textArray(changes.map(({ error }) => errorToText(error))),
-    int4Array(changes.map(leaseStep)),
   ];
-}
-
-/** From where a crash has put the row back, others count on one by one: they must not come upon the number that was answered. */
-function leaseStep({ mayBeLost }: Change): number {
-  return mayBeLost ? randomInt(MAX_LEASE_STEP / 2, MAX_LEASE_STEP) : 1;
 }
 
 function matches({ instance, from }: Change, found: FoundRow | undefined): boolean {
