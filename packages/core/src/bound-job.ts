@@ -44,9 +44,9 @@ export class BoundJob extends JobDraft implements TransactionJob {
     this.#app = app;
   }
 
-  /** That of the two-phase message; undefined where the job is to be a row of the transaction itself. */
+  /** That of the two-phase message; undefined where the job is to be a row of the transaction itself, or its gid may have been somebody else's. */
   get barrier(): BarrierKey | undefined {
-    return this.#enlisted() ? undefined : this;
+    return !this.drawn || this.#enlisted() ? undefined : this;
   }
 
   async prepare(): Promise<void> {

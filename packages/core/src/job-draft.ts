@@ -24,7 +24,7 @@ export class JobDraft implements JobBuilder {
   readonly gid: string;
   /** Tells this start from any other of the same gid (R4). */
   readonly instance: string = newGid();
-  readonly #drawn: boolean;
+  protected readonly drawn: boolean;
   readonly tenant: string | undefined;
   readonly #rules: DraftRules;
   readonly #steps: StoredStep[] = [];
@@ -37,7 +37,7 @@ export class JobDraft implements JobBuilder {
     if (gid !== undefined) assertGid(gid);
     if (tenant !== undefined) checkName('tenant of createJob', tenant);
     this.gid = gid ?? newGid();
-    this.#drawn = gid === undefined;
+    this.drawn = gid === undefined;
     this.tenant = tenant;
     this.#rules = rules;
   }
@@ -87,7 +87,7 @@ export class JobDraft implements JobBuilder {
       const schema = this.#schemas[index];
       if (isChecked(schema, args)) await checkStored(schema, args, `step ${index + 1} (${name}) of job ${gid}`);
     }
-    return { gid, instance, drawn: this.#drawn, steps: this.#steps };
+    return { gid, instance, drawn: this.drawn, steps: this.#steps };
   }
 }
 

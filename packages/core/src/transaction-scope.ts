@@ -13,8 +13,8 @@ export interface TransactionScope {
    */
   run<R>(work: () => Promise<R>): Promise<R>;
   /**
-   * Key of the barrier that this job will want in its transaction, for a db package that can insert it while the transaction begins. Undefined where none will be wanted: the store of jobs is in
-   * the same database, and the job a row of the transaction itself.
+   * Key of the barrier that this job will want in its transaction, for a db package that can insert it while the transaction begins. Undefined where none will be wanted (the store of jobs is in
+   * the same database, and the job a row of the transaction itself), and for a gid that was chosen, which may have had another barrier.
    */
   barrierOf(job: TransactionJob): BarrierKey | undefined;
 }

@@ -1,12 +1,12 @@
 import type { BarrierKey, Turns } from '@stepping/core';
 import { closeConnection, dialectOf, fileTurns, type SqliteConnection, sqliteConnectionOf, untilNotBusy } from '@stepping/typeorm';
 import type { DataSource, QueryRunner } from 'typeorm';
-import { driverStateOf } from './driver-state.js';
+import { type DriverState, driverStateOf } from './driver-state.js';
 import type { FoundDatabase } from './find-database.js';
 import { OwnedTransaction } from './held-transaction.js';
-import { inOneText } from './in-one-text.js';
 import type { IsolationLevel } from './in-transaction.js';
 import { explained } from './missing-table.js';
+import { BEGIN, sentBy } from './sent-by.js';
 import { deleteBarrierText, insertBarrierText } from './sql/barrier-text.js';
 import { BARRIER, barrierTableOf } from './tables.js';
 import { reserveCommit } from './typeorm-transaction.js';
@@ -40,6 +40,9 @@ export async function withTransaction<R>(database: FoundDatabase, work: (transac
 
 // ── on a server ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** The body may have ended our transaction and begun another. */
+const IN_TRANSACTION: readonly DriverState[] = ['open', 'failed'];
+
 class PooledTransaction extends BusinessTransaction {
   // Only a connection of which the server said that the transaction is over goes back into the user's pool.
   #over = false;
@@ -65,18 +68,12 @@ class PooledTransaction extends BusinessTransaction {
   /** One trip less of every start whose job is in another database. */
   async #beginWith(barrier: BarrierKey): Promise<void> {
     const { runner } = this;
-    const table = barrierTableOf(runner.dataSource);
-    try {
-      await inOneText(
-        runner,
-        'START TRANSACTION',
-        (sql) => `${sql}; ${insertBarrierText(table, barrier)}`,
-        () => runner.startTransaction(),
-      );
-    } catch (error) {
-      throw explained(error, runner.dataSource, BARRIER);
-    }
-    this.#ahead = barrier;
+    const insert = insertBarrierText(barrierTableOf(runner.dataSource), barrier);
+    const send = (query: (sql: string) => Promise<unknown>, sql: string) =>
+      query(`${sql}; ${insert}`).catch((error) => {
+        throw explained(error, runner.dataSource, BARRIER);
+      });
+    if (await sentBy(runner, BEGIN, send, () => runner.startTransaction())) this.#ahead = barrier;
   }
 
   override async insertBarrier(gid: string, instance: string): Promise<boolean> {
@@ -88,9 +85,10 @@ class PooledTransaction extends BusinessTransaction {
   }
 
   override async commit(): Promise<void> {
-    if (this.#ahead) this.withCommit?.(deleteBarrierText(barrierTableOf(this.runner.dataSource), this.#ahead));
     await super.commit();
     this.#over = true;
+    // By itself: in the transaction it would run with the role, or the right only to read, that the body may have set.
+    if (this.#ahead) await this.runner.query(deleteBarrierText(barrierTableOf(this.runner.dataSource), this.#ahead)).catch(() => {});
   }
 
   override async rollback(): Promise<void> {
@@ -99,9 +97,11 @@ class PooledTransaction extends BusinessTransaction {
   }
 
   async release(): Promise<void> {
-    if (this.runner.isReleased) return;
+    const { runner } = this;
+    if (runner.isReleased) return;
     if (!this.#over) await this.rollback().catch(() => {});
-    await (this.#over ? this.runner.release() : this.close()).catch(() => {});
+    const isIdle = this.#over && !runner.isTransactionActive && !IN_TRANSACTION.includes(driverStateOf(runner));
+    await (isIdle ? runner.release() : closeConnection(runner, new Error('Its transaction is not over'))).catch(() => {});
   }
 }
 

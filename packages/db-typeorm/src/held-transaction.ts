@@ -3,8 +3,8 @@ import { commitOutcome, dialectOf, isDefiniteRefusal } from '@stepping/typeorm';
 import type { QueryRunner } from 'typeorm';
 import { driverStateOf, endConnection, stateIsKnown } from './driver-state.js';
 import { type FoundDatabase, findDatabase } from './find-database.js';
-import { inOneText } from './in-one-text.js';
 import { insertKey } from './insert-key.js';
+import { COMMIT, sentBy } from './sent-by.js';
 import { deleteBarrier } from './sql/delete-barrier.js';
 import { insertBarrier } from './sql/insert-barrier.js';
 import { barrierTableOf } from './tables.js';
@@ -93,7 +93,7 @@ export class OwnedTransaction extends HeldTransaction {
 
   constructor(runner: QueryRunner, target: DatabaseTarget | FoundDatabase) {
     super(runner, target);
-    if (dialectOf(runner.dataSource) !== 'postgres') return;
+    if (!isPostgres(runner)) return;
     this.withCommit = (statement) => {
       this.#last = statement;
     };
@@ -103,7 +103,10 @@ export class OwnedTransaction extends HeldTransaction {
     await stateIsKnown(this.runner);
     this.#assertOpen();
     this.assertNotNested();
-    if (driverStateOf(this.runner) === 'failed') await this.#refuseFailed();
+    if (driverStateOf(this.runner) === 'failed') {
+      await this.rollback();
+      throw this.#failed();
+    }
     try {
       await this.#commit();
     } catch (error) {
@@ -120,14 +123,16 @@ export class OwnedTransaction extends HeldTransaction {
   /** By TypeORM, for its subscribers; what is to go with the COMMIT goes in the same text. */
   async #commit(): Promise<void> {
     const { runner } = this;
+    if (!isPostgres(runner)) return runner.commitTransaction();
     const last = this.#last;
-    if (last === undefined) return runner.commitTransaction();
-    await inOneText(
-      runner,
-      'COMMIT',
-      (sql) => `${last}; ${sql}`,
-      () => runner.commitTransaction(),
-    );
+    const send = async (query: (sql: string) => Promise<unknown>, sql: string) => {
+      // A subscriber may have come last, and swallowed the error of its statement.
+      await stateIsKnown(runner);
+      if (driverStateOf(runner) === 'failed') throw this.#failed();
+      return query(last === undefined ? sql : `${last}; ${sql}`);
+    };
+    const sent = await sentBy(runner, COMMIT, send, () => runner.commitTransaction());
+    if (!sent && last !== undefined) await runner.query(last); // a TypeORM that commits in another way: late is better than never
   }
 
   #assertOpen(): void {
@@ -139,14 +144,13 @@ export class OwnedTransaction extends HeldTransaction {
   }
 
   /** PostgreSQL would answer COMMIT with a rollback, and call it a success. */
-  async #refuseFailed(): Promise<never> {
+  #failed(): SteppingError<'TX_NOT_ACTIVE'> {
     const error = new SteppingError(
       'TX_NOT_ACTIVE',
       'The transaction cannot be committed: a statement in it failed, and PostgreSQL undoes all of it then. Let the error of that statement pass, or run the statement in a nested transaction (savepoint).',
     );
-    await this.rollback();
     this.#outcomes.set(error, 'not-committed');
-    throw error;
+    return error;
   }
 
   /** A refused COMMIT may leave the transaction open (SQLite's BUSY): it is rolled back before anybody is told that it did not commit. */
@@ -156,9 +160,13 @@ export class OwnedTransaction extends HeldTransaction {
       () => false,
     );
     if (!ended) await this.close().catch(() => {});
-    if (isObject(error)) this.#outcomes.set(error, ended ? commitOutcome(error) : 'unknown');
+    if (isObject(error)) this.#outcomes.set(error, ended ? (this.#outcomes.get(error) ?? commitOutcome(error)) : 'unknown');
     return error;
   }
+}
+
+function isPostgres(runner: QueryRunner): boolean {
+  return dialectOf(runner.dataSource) === 'postgres';
 }
 
 function isObject(error: unknown): error is object {

@@ -26,7 +26,7 @@ postgres.describe('the barrier of a job in another database, on PostgreSQL', () 
   /** An order, and a job where `withJob` says so. */
   const place = (
     { stepping, dataSource }: { stepping: Awaited<ReturnType<typeof started>>; dataSource: DataSource },
-    { withJob = true, ...options }: { withJob?: boolean; isolationLevel?: 'READ COMMITTED' | 'SERIALIZABLE' } = {},
+    { withJob = true, ...options }: { withJob?: boolean; gid?: string; isolationLevel?: 'READ COMMITTED' | 'SERIALIZABLE' } = {},
   ) =>
     inTransaction(stepping, { dataSource, ...options }, async ({ manager, job }) => {
       const order = await manager.save(Order, { what: 'book' });
@@ -43,11 +43,21 @@ postgres.describe('the barrier of a job in another database, on PostgreSQL', () 
     expect([await shop.orders(), await shop.barriers()]).toEqual([1, 1]);
   });
 
-  it('is taken out in one trip with the commit when the body adds no step', async () => {
+  it('is taken out after the commit when the body adds no step, whatever the body may do', async () => {
     const shop = await setUp();
     await place(shop, { withJob: false });
-    expect(shop.sent.at(-1)).toMatch(/^delete from \S*stepping_barrier\S* .*; COMMIT$/);
+    expect(shop.sent.at(-2)).toBe('COMMIT');
+    expect(shop.sent.at(-1)).toMatch(/^delete from \S*stepping_barrier\S* /);
+    await inTransaction(shop.stepping, shop.dataSource, ({ manager }) => manager.query('set transaction read only'));
     expect([await shop.orders(), await shop.barriers()]).toEqual([1, 0]);
+  });
+
+  it('goes by itself, after the body, for a gid that was chosen', async () => {
+    const shop = await setUp();
+    await place(shop, { gid: 'order-1' });
+    expect(shop.sent[0]).toBe(BEGIN);
+    await until(() => ran.includes('order-1'));
+    expect([await shop.orders(), await shop.barriers()]).toEqual([1, 1]);
   });
 
   it('goes by itself, after the body, where an isolation level is asked for', async () => {
@@ -95,6 +105,34 @@ postgres.describe('the barrier of a job in another database, on PostgreSQL', () 
     await shop.dataSource.query('alter table elsewhere rename to stepping_barrier');
     await place(shop);
     expect([await shop.orders(), await shop.barriers()]).toEqual([1, 1]);
+  });
+
+  it('is not with an order whose commit a subscriber has spoilt: the caller is told, and no step runs', async () => {
+    const shop = await setUp();
+    shop.dataSource.subscribers.push({
+      beforeTransactionCommit: async ({ queryRunner }) => {
+        await queryRunner.query('select 1 / 0').catch(() => {});
+      },
+    });
+    expect(await errorOf(place(shop))).toMatchObject({ code: 'TX_NOT_ACTIVE' });
+    shop.dataSource.subscribers.pop();
+    expect([await shop.orders(), await shop.barriers()]).toEqual([0, 0]);
+    expect(await shop.stepping.jobs.stats()).toMatchObject({ 'rolled-back': 1, succeeded: 0 });
+  });
+
+  it('goes with a transaction that the body has ended, and what the body began then is undone', async () => {
+    const shop = await setUp();
+    const work = inTransaction(shop.stepping, shop.dataSource, async ({ manager, queryRunner, job }) => {
+      await queryRunner.rollbackTransaction();
+      await queryRunner.startTransaction();
+      job.addStep(sendMail, await manager.save(Order, { what: 'book' }).then(({ id }) => ({ order: id })));
+    });
+    expect(await errorOf(work)).toMatchObject({ code: 'TX_NOT_ACTIVE' });
+    // On the one connection of the pool, which has no transaction open now.
+    await shop.dataSource.getRepository(Order).save({ what: 'another' });
+    expect((await shop.dataSource.query('select what from "order"')).map(({ what }: Order) => what)).toEqual(['another']);
+    expect((await shop.dataSource.query('select pg_current_xact_id_if_assigned() as open'))[0].open).toBeNull();
+    expect(await shop.barriers()).toBe(0);
   });
 });
 
