@@ -1,7 +1,7 @@
 import type { BarrierKey, Turns } from '@stepping/core';
 import { closeConnection, dialectOf, fileTurns, type SqliteConnection, sqliteConnectionOf, untilNotBusy } from '@stepping/typeorm';
 import type { DataSource, QueryRunner } from 'typeorm';
-import { type DriverState, driverStateOf } from './driver-state.js';
+import { type DriverState, driverStateOf, stateIsKnown } from './driver-state.js';
 import type { FoundDatabase } from './find-database.js';
 import { OwnedTransaction } from './held-transaction.js';
 import type { IsolationLevel } from './in-transaction.js';
@@ -77,9 +77,10 @@ class PooledTransaction extends BusinessTransaction {
   }
 
   override async insertBarrier(gid: string, instance: string): Promise<boolean> {
-    const isIn = this.#ahead?.gid === gid && this.#ahead.instance === instance;
-    // Where a statement failed, and its error was swallowed, the next one tells.
-    if (!isIn || driverStateOf(this.runner) === 'failed') return super.insertBarrier(gid, instance);
+    if (this.#ahead?.gid !== gid || this.#ahead.instance !== instance) return super.insertBarrier(gid, instance);
+    await stateIsKnown(this.runner);
+    // A statement failed, and its error was swallowed: the next one tells.
+    if (driverStateOf(this.runner) === 'failed') return super.insertBarrier(gid, instance);
     this.#ahead = undefined;
     return true;
   }
