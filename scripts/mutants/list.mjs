@@ -360,6 +360,15 @@ export const MUTANTS = [
     name: 'is not written where the jobs are in the same database',
   },
   {
+    rule: 'R7',
+    what: 'a submit that was not heard takes whatever lease the job has',
+    file: tm('local-transaction-manager.ts'),
+    search: 'return found.lease === lease ? lease : undefined;',
+    replace: 'return found.lease;',
+    test: 'packages/tm-local-hosted-processor/test/processor.test.ts',
+    name: 'does not take the lease of another worker for its own when its submit was not heard',
+  },
+  {
     rule: 'may be lost',
     what: 'all changes are',
     file: store('postgres/postgres-store.ts'),

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { type AnyStep, createStepping, defineStep, type Stepping, unchecked } from '@stepping/core';
 import { type LocalTmOptions, localTm, memoryStore, Store, type StorePlugin, type TransactionStore } from '@stepping/tm-local';
+import { memoryDb, memoryTransaction } from '@stepping/tm-local/testing';
 import { hostedProcessor, type ProcessorOptions } from '@stepping/tm-local-hosted-processor';
 
 const WAIT = { timeoutMs: 50_000 };
@@ -53,6 +54,42 @@ function disturbed(inner: StorePlugin, before: (method: string) => void): StoreP
 }
 
 describe('the hosted processor', () => {
+  it('does not take the lease of another worker for its own when its submit was not heard', async () => {
+    const db = memoryDb();
+    const store = memoryStore();
+    const gate = Promise.withResolvers<void>();
+    const ran = { here: 0, there: 0 };
+    const here = defineStep({ name: 'a', run: () => void ran.here++ });
+    const there = defineStep({
+      name: 'a',
+      run: async () => {
+        ran.there++;
+        await gate.promise;
+      },
+    });
+    // Claims nothing, and its submit comes through when the other one has found out by itself, and begun.
+    const cut = disturbed(store, (method) => {
+      if (method === 'claimDue' || (method === 'change' && ran.there === 0)) throw new Error('connection lost');
+    });
+    const mine = createStepping({
+      steps: [here],
+      use: [db],
+      tm: localTm({ store: cut, processor: hostedProcessor(), prepareTimeoutMs: 1 }),
+    });
+    const other = createStepping({ steps: [there], use: [db], tm: localTm({ store, processor: hostedProcessor({ maxPollMs: 50 }) }) });
+    apps.push(mine, other);
+    await Promise.all([mine.start(), other.start()]);
+    const transaction = memoryTransaction(db);
+    const job = mine.createJob({ transaction }).addStep(here);
+    await job.prepare();
+    await transaction.commit();
+    expect(await job.submit()).toBe('submitted');
+    for (let i = 0; i < 10; i++) await new Promise(setImmediate);
+    gate.resolve();
+    await expect(other.jobs.wait(job.gid, WAIT)).resolves.toMatchObject({ status: 'succeeded' });
+    expect(ran).toEqual({ here: 0, there: 1 });
+  });
+
   it('calls every handler exactly once for every step, with several processors on one store and no crash', async () => {
     const calls = new Map<string, number>();
     const count = ({ idempotencyKey }: { idempotencyKey: string }) => void calls.set(idempotencyKey, (calls.get(idempotencyKey) ?? 0) + 1);
