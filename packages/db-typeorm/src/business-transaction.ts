@@ -6,8 +6,8 @@ import type { FoundDatabase } from './find-database.js';
 import { OwnedTransaction } from './held-transaction.js';
 import type { IsolationLevel } from './in-transaction.js';
 import { explained } from './missing-table.js';
-import { BEGIN, sentBy } from './sent-by.js';
-import { deleteBarrierText, insertBarrierText } from './sql/barrier-text.js';
+import { BEGIN, type Send, sentBy } from './sent-by.js';
+import { insertBarrierText } from './sql/insert-barrier.js';
 import { BARRIER, barrierTableOf } from './tables.js';
 import { reserveCommit } from './typeorm-transaction.js';
 
@@ -69,7 +69,7 @@ class PooledTransaction extends BusinessTransaction {
   async #beginWith(barrier: BarrierKey): Promise<void> {
     const { runner } = this;
     const insert = insertBarrierText(barrierTableOf(runner.dataSource), barrier);
-    const send = (query: (sql: string) => Promise<unknown>, sql: string) =>
+    const send: Send = (query, sql) =>
       query(`${sql}; ${insert}`).catch((error) => {
         throw explained(error, runner.dataSource, BARRIER);
       });
@@ -89,7 +89,7 @@ class PooledTransaction extends BusinessTransaction {
     await super.commit();
     this.#over = true;
     // By itself: in the transaction it would run with the role, or the right only to read, that the body may have set.
-    if (this.#ahead) await this.runner.query(deleteBarrierText(barrierTableOf(this.runner.dataSource), this.#ahead)).catch(() => {});
+    if (this.#ahead) await this.deleteBarrier(this.#ahead.gid, this.#ahead.instance).catch(() => {});
   }
 
   override async rollback(): Promise<void> {

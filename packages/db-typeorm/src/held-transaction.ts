@@ -4,7 +4,7 @@ import type { QueryRunner } from 'typeorm';
 import { driverStateOf, endConnection, stateIsKnown } from './driver-state.js';
 import { type FoundDatabase, findDatabase } from './find-database.js';
 import { insertKey } from './insert-key.js';
-import { COMMIT, sentBy } from './sent-by.js';
+import { COMMIT, type Send, sentBy } from './sent-by.js';
 import { deleteBarrier } from './sql/delete-barrier.js';
 import { insertBarrier } from './sql/insert-barrier.js';
 import { barrierTableOf } from './tables.js';
@@ -125,7 +125,7 @@ export class OwnedTransaction extends HeldTransaction {
     const { runner } = this;
     if (!isPostgres(runner)) return runner.commitTransaction();
     const last = this.#last;
-    const send = async (query: (sql: string) => Promise<unknown>, sql: string) => {
+    const send: Send = async (query, sql) => {
       // A subscriber may have come last, and swallowed the error of its statement.
       await stateIsKnown(runner);
       if (driverStateOf(runner) === 'failed') throw this.#failed();

@@ -4,18 +4,14 @@ import type { QueryRunner } from 'typeorm';
 export const BEGIN = /^\s*(begin|start transaction)\b/i;
 export const COMMIT = /^\s*(commit|end)\b/i;
 
-type Query = (sql: string) => Promise<unknown>;
+/** Sends a statement of TypeORM's in its stead. */
+export type Send = (query: (sql: string) => Promise<unknown>, sql: string) => Promise<unknown>;
 
 /**
  * Runs `work` of TypeORM, whose statement of this kind is sent by `send`: with another one in the same text, or after a look. Its subscribers are told as ever. Answers whether there was such a
  * statement.
  */
-export async function sentBy(
-  runner: QueryRunner,
-  kind: RegExp,
-  send: (query: Query, sql: string) => Promise<unknown>,
-  work: () => Promise<void>,
-): Promise<boolean> {
+export async function sentBy(runner: QueryRunner, kind: RegExp, send: Send, work: () => Promise<void>): Promise<boolean> {
   const { query } = runner;
   let sent = false;
   runner.query = ((sql: string, ...rest: unknown[]) => {

@@ -285,7 +285,6 @@ export class LocalTransactionManager implements TransactionManager {
     this.#forget(gid);
     this.#prepared.set(gid, prepared);
     this.#rememberedChars += steps.length;
-    if (this.#rememberedChars <= MAX_REMEMBERED) return;
     for (const gid of this.#prepared.keys()) {
       if (this.#rememberedChars <= MAX_REMEMBERED) break;
       this.#forget(gid);

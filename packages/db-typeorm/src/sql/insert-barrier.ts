@@ -1,3 +1,4 @@
+import type { BarrierKey } from '@stepping/core';
 import type { Table } from '../tables.js';
 import { onConflict, parameter } from './parameter.js';
 
@@ -8,4 +9,12 @@ import { onConflict, parameter } from './parameter.js';
 export function insertBarrier({ dialect, name }: Table): string {
   const [gid, instance, reason] = [1, 2, 3].map((n) => parameter(dialect, n));
   return `insert into ${name} (trans_type, gid, branch_id, op, barrier_id, reason) values ('msg', ${gid}, '00', 'msg', ${instance}, ${reason})${onConflict(dialect)}`;
+}
+
+/**
+ * The same with its values in the text, to go in one trip with other statements: a gid and an instance have no character that would need to be escaped. Of a job whose instance was drawn just
+ * now: nobody else can have it, so a conflict is an error.
+ */
+export function insertBarrierText({ name }: Table, { gid, instance }: BarrierKey): string {
+  return `insert into ${name} (trans_type, gid, branch_id, op, barrier_id, reason) values ('msg', '${gid}', '00', 'msg', '${instance}', 'msg')`;
 }
