@@ -6,6 +6,7 @@ import { inTransaction, typeormDb } from '../src/index.js';
 import { errorOf, ran, sendMail, started } from './support/apps.js';
 import { Order, postgres } from './support/databases.js';
 import { closeAll, opened } from './support/opened.js';
+import { until } from './support/until.js';
 
 const BEGIN = 'START TRANSACTION';
 const BARRIERS = 'select count(*)::int as barriers from stepping_barrier';
@@ -135,7 +136,3 @@ postgres.describe('the barrier of a job in another database, on PostgreSQL', () 
     expect(await shop.barriers()).toBe(0);
   });
 });
-
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 10));
-}

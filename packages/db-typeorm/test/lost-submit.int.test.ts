@@ -9,6 +9,7 @@ import { inTransaction, typeormDb } from '../src/index.js';
 import { started } from './support/apps.js';
 import { postgres } from './support/databases.js';
 import { closeAll, opened } from './support/opened.js';
+import { until } from './support/until.js';
 
 const own = await testService('postgres-own');
 
@@ -54,11 +55,3 @@ own.describe('a submit that the server of the store had answered and lost in a c
     expect(ran.toSorted()).toEqual(gids.toSorted());
   });
 });
-
-async function until<T>(ask: () => Promise<T | undefined | false> | T | undefined | false): Promise<T> {
-  for (;;) {
-    const answer = await ask();
-    if (answer) return answer;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
