@@ -1,6 +1,7 @@
 import type { BarrierKey, Turns } from '@stepping/core';
 import { closeConnection, dialectOf, fileTurns, type SqliteConnection, sqliteConnectionOf, untilNotBusy } from '@stepping/typeorm';
 import type { DataSource, QueryRunner } from 'typeorm';
+import { BeginWithFirst } from './begin-with-first.js';
 import { type DriverState, driverStateOf, stateIsKnown } from './driver-state.js';
 import type { FoundDatabase } from './find-database.js';
 import { OwnedTransaction } from './held-transaction.js';
@@ -19,6 +20,10 @@ export abstract class BusinessTransaction extends OwnedTransaction {
   declare readonly runner: QueryRunner;
   /** `barrier`: of the job that may come of it, undefined where that needs none. */
   abstract begin(isolationLevel?: IsolationLevel, barrier?: () => BarrierKey | undefined): Promise<void>;
+  /** Why it has not begun, if that was found out only by its first statement. */
+  failedToBegin(): unknown {
+    return undefined;
+  }
   /** Whatever became of it: nothing of it stays open. Never rejects. */
   abstract release(): Promise<void>;
 }
@@ -40,12 +45,15 @@ export async function withTransaction<R>(database: FoundDatabase, work: (transac
 
 // ── on a server ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** Nothing more can be written in it. */
+const BROKEN: readonly DriverState[] = ['failed', 'none'];
 /** The body may have ended our transaction and begun another. */
 const IN_TRANSACTION: readonly DriverState[] = ['open', 'failed'];
 
 class PooledTransaction extends BusinessTransaction {
   // Only a connection of which the server said that the transaction is over goes back into the user's pool.
   #over = false;
+  #beginning: BeginWithFirst | undefined;
   /** Of the barrier that went in with the beginning, and that no job has asked for yet. */
   #ahead: BarrierKey | undefined;
 
@@ -54,9 +62,8 @@ class PooledTransaction extends BusinessTransaction {
     try {
       driverStateOf(runner); // on MySQL it watches from the first statement on, and need not ask later
       const level = isolationLevel ?? runner.dataSource.options.isolationLevel;
-      const ahead = this.withCommit && level === undefined ? barrier?.() : undefined;
-      if (ahead === undefined) await runner.startTransaction(isolationLevel);
-      else await this.#beginWith(ahead);
+      if (this.withCommit && level === undefined) await this.#beginWithFirst(barrier?.());
+      else await runner.startTransaction(isolationLevel);
     } catch (error) {
       await closeConnection(runner, error);
       throw error;
@@ -65,22 +72,32 @@ class PooledTransaction extends BusinessTransaction {
     this.isActive(); // from now on it is the transaction that is open now
   }
 
-  /** One trip less of every start whose job is in another database. */
-  async #beginWith(barrier: BarrierKey): Promise<void> {
+  /** A trip less of every transaction, and one more of a start whose job is in another database. */
+  async #beginWithFirst(barrier: BarrierKey | undefined): Promise<void> {
     const { runner } = this;
-    const insert = insertBarrierText(barrierTableOf(runner.dataSource), barrier);
-    const send: Send = (query, sql) =>
-      query(`${sql}; ${insert}`).catch((error) => {
-        throw explained(error, runner.dataSource, BARRIER);
-      });
-    if (await sentBy(runner, BEGIN, send, () => runner.startTransaction())) this.#ahead = barrier;
+    const { dataSource } = runner;
+    const insert = barrier && insertBarrierText(barrierTableOf(dataSource), barrier);
+    const explain = (error: unknown) => (insert ? explained(error, dataSource, BARRIER) : error);
+    const send: Send = async (query, sql) => {
+      this.#beginning = BeginWithFirst.on(runner, insert ? [sql, insert] : [sql], explain);
+      if (this.#beginning) dataSource.logger.logQuery(insert ? `${sql}; ${insert}` : sql, undefined, runner);
+      else await query(sql);
+    };
+    await sentBy(runner, BEGIN, send, () => runner.startTransaction());
+    if (this.#beginning) this.#ahead = barrier;
+  }
+
+  /** What has not begun says so, whatever became of it in the body. */
+  override failedToBegin(): unknown {
+    return this.#beginning?.error;
   }
 
   override async insertBarrier(gid: string, instance: string): Promise<boolean> {
+    await this.#beginning?.send();
     if (this.#ahead?.gid !== gid || this.#ahead.instance !== instance) return super.insertBarrier(gid, instance);
     await stateIsKnown(this.runner);
     // A statement failed, and its error was swallowed: the next one tells.
-    if (driverStateOf(this.runner) === 'failed') return super.insertBarrier(gid, instance);
+    if (BROKEN.includes(driverStateOf(this.runner))) return super.insertBarrier(gid, instance);
     this.#ahead = undefined;
     return true;
   }
