@@ -8,7 +8,7 @@ import { OwnedTransaction } from './held-transaction.js';
 import type { IsolationLevel } from './in-transaction.js';
 import { explained } from './missing-table.js';
 import { BEGIN, type Send, sentBy } from './sent-by.js';
-import { insertBarrierText } from './sql/insert-barrier.js';
+import { insertDrawnBarrier } from './sql/insert-barrier.js';
 import { BARRIER, barrierTableOf } from './tables.js';
 import { reserveCommit } from './typeorm-transaction.js';
 
@@ -76,12 +76,18 @@ class PooledTransaction extends BusinessTransaction {
   async #beginWithFirst(barrier: BarrierKey | undefined): Promise<void> {
     const { runner } = this;
     const { dataSource } = runner;
-    const insert = barrier && insertBarrierText(barrierTableOf(dataSource), barrier);
+    const insert = barrier && {
+      name: 'stepping_drawn_barrier',
+      text: insertDrawnBarrier(barrierTableOf(dataSource)),
+      values: [barrier.gid, barrier.instance],
+    };
     const explain = (error: unknown) => (insert ? explained(error, dataSource, BARRIER) : error);
     const send: Send = async (query, sql) => {
-      this.#beginning = BeginWithFirst.on(runner, insert ? [sql, insert] : [sql], explain);
-      if (this.#beginning) dataSource.logger.logQuery(insert ? `${sql}; ${insert}` : sql, undefined, runner);
-      else await query(sql);
+      this.#beginning = BeginWithFirst.on(runner, insert ? [{ text: sql }, insert] : [{ text: sql }], explain);
+      if (!this.#beginning) return query(sql);
+      dataSource.logger.logQuery(sql, undefined, runner);
+      if (insert) dataSource.logger.logQuery(insert.text, insert.values, runner);
+      return undefined;
     };
     await sentBy(runner, BEGIN, send, () => runner.startTransaction());
     if (this.#beginning) this.#ahead = barrier;

@@ -8,7 +8,7 @@ import {
   sqliteConnectionOf,
 } from '@stepping/typeorm';
 import type { QueryRunner } from 'typeorm';
-import { beginsWithNext } from './begin-with-first.js';
+import { isBeginning } from './begin-with-first.js';
 
 /** What the driver itself knows of the connection's transaction. `failed`: PostgreSQL refuses every further statement, and makes a rollback of a COMMIT. */
 export type DriverState = 'open' | 'failed' | 'none' | 'unknown';
@@ -20,7 +20,7 @@ export function driverStateOf(runner: QueryRunner): DriverState {
   if (dialect === 'mysql') return mysqlTransactionOf(runner);
   const connection = (runner as unknown as { databaseConnection?: PostgresConnection }).databaseConnection;
   const status = connection?.getTransactionStatus?.();
-  if (status === 'I') return connection && beginsWithNext(connection) ? 'open' : 'none';
+  if (status === 'I') return connection && isBeginning(connection) ? 'open' : 'none';
   if (status === 'E') return 'failed';
   return status === 'T' ? 'open' : 'unknown';
 }

@@ -1,4 +1,3 @@
-import type { BarrierKey } from '@stepping/core';
 import type { Table } from '../tables.js';
 import { onConflict, parameter } from './parameter.js';
 
@@ -11,10 +10,7 @@ export function insertBarrier({ dialect, name }: Table): string {
   return `insert into ${name} (trans_type, gid, branch_id, op, barrier_id, reason) values ('msg', ${gid}, '00', 'msg', ${instance}, ${reason})${onConflict(dialect)}`;
 }
 
-/**
- * The same with its values in the text, to go in one trip with other statements: a gid and an instance have no character that would need to be escaped. Of a job whose instance was drawn just
- * now: nobody else can have it, so a conflict is an error.
- */
-export function insertBarrierText({ name }: Table, { gid, instance }: BarrierKey): string {
-  return `insert into ${name} (trans_type, gid, branch_id, op, barrier_id, reason) values ('msg', '${gid}', '00', 'msg', '${instance}', 'msg')`;
+/** The same of a job whose instance was drawn just now: nobody else can have it, so a conflict is an error. Values: gid, instance. Rows: 1. */
+export function insertDrawnBarrier({ name }: Table): string {
+  return `insert into ${name} (trans_type, gid, branch_id, op, barrier_id, reason) values ('msg', $1, '00', 'msg', $2, 'msg')`;
 }

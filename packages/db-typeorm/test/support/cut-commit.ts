@@ -8,6 +8,10 @@ export interface Wire {
   cutNextCommit(how: 'before' | 'after' | 'late'): void;
   /** Resolves to what the server said then. */
   land(): Promise<string>;
+  /** What the client has sent, message by message or several at once, as it came. */
+  readonly sent: string[];
+  /** From now on the server gets another text of the same length for this one. */
+  replace(text: string, other: string): void;
   /** From now on, what the server says of the transaction after an error arrives apart from that error. */
   splitErrors(): void;
   close(): Promise<void>;
@@ -20,6 +24,8 @@ export async function openWire(url: string): Promise<Wire> {
   let cut: 'before' | 'after' | 'late' | undefined;
   let land = async () => '';
   let splits = false;
+  const sent: string[] = [];
+  let replaced: { readonly text: string; readonly other: string } | undefined;
 
   const server: Server = createServer((client) => {
     client.setNoDelay();
@@ -49,7 +55,9 @@ export async function openWire(url: string): Promise<Wire> {
         }
         if (!answerIsLost) return end();
       }
-      upstream.write(chunk);
+      const text = chunk.toString('latin1');
+      sent.push(text);
+      upstream.write(replaced ? Buffer.from(text.replace(replaced.text, replaced.other), 'latin1') : chunk);
     });
     upstream.on('data', (chunk) => {
       if (answerIsLost) end();
@@ -72,6 +80,10 @@ export async function openWire(url: string): Promise<Wire> {
       cut = how;
     },
     land: () => land(),
+    sent,
+    replace(text, other) {
+      replaced = { text, other };
+    },
     splitErrors() {
       splits = true;
     },
