@@ -6,6 +6,7 @@ import { drain } from './workloads/drain.js';
 import { enqueue } from './workloads/enqueue.js';
 import { idle } from './workloads/idle.js';
 import { latency } from './workloads/latency.js';
+import { pieces } from './workloads/pieces.js';
 import type { Setting } from './workloads/setting.js';
 
 /** Callers of W1, W4 and W7. */
@@ -15,16 +16,21 @@ const QUICK_JOBS = 10;
 /** Processes of W6; with one it is W2. */
 const PROCESSES = [2, 4];
 /** Backlogs of the memory. */
-const BACKLOGS = [10_000, 1_000_000];
-const QUICK_BACKLOGS = [1_000, 5_000];
+const BACKLOGS = [10_000, 1_000_000] as const;
+const QUICK_BACKLOGS = [1_000, 5_000] as const;
 /** Steps of a job, and jobs started at once, of the cost. */
 const COST_STEPS = [1, 3, 10];
 const COST_TOGETHER = [1, 10, 100, 1_000];
 
+interface Case {
+  readonly name: string | undefined;
+  measure(setting: Setting, size: number): Promise<Values>;
+}
+
 export interface Workload {
   readonly title: string;
   /** Each is measured by itself; most have one, without a name. */
-  cases(quick: boolean): readonly { readonly name: string | undefined; measure(setting: Setting, size: number): Promise<Values> }[];
+  cases(quick: boolean): readonly Case[];
   /** More would tell nothing: it does not hang on what else the machine does. */
   readonly once?: true;
 }
@@ -32,6 +38,7 @@ export interface Workload {
 const oneCase = (measure: (setting: Setting, size: number) => Promise<Values>): Workload['cases'] => {
   return () => [{ name: undefined, measure }];
 };
+const spaced = (jobs: number) => jobs.toLocaleString('en-US').replaceAll(',', ' ');
 const backlog = (setting: Setting, size: number) => Math.round(size * setting.scale);
 
 export const WORKLOADS: Readonly<Record<WorkloadName, Workload>> = {
@@ -72,11 +79,18 @@ export const WORKLOADS: Readonly<Record<WorkloadName, Workload>> = {
   idle: { title: 'what a process asks of the database that has nothing to do', cases: oneCase(idle), once: true },
   memory: {
     title: 'memory of a processor over a backlog',
-    cases: (quick) =>
-      (quick ? QUICK_BACKLOGS : BACKLOGS).map((jobs) => ({
-        name: `${jobs.toLocaleString('en-US').replaceAll(',', ' ')} jobs`,
+    cases: (quick) => {
+      const [few, many] = quick ? QUICK_BACKLOGS : BACKLOGS;
+      const backlogOf = (jobs: number): Case => ({
+        name: `${spaced(jobs)} jobs`,
         measure: (setting) => drain(setting, { jobs, steps: 1, processes: 1 }),
-      })),
+      });
+      const inPieces: Case = {
+        name: `${spaced(many)} jobs, ${spaced(few)} at a time`,
+        measure: (setting) => pieces(setting, { jobs: many, together: few }),
+      };
+      return [backlogOf(few), backlogOf(many), inPieces];
+    },
     once: true,
   },
   cost: {
