@@ -1,28 +1,22 @@
-import type { QueryRunner } from 'typeorm';
+import { QueryFailedError, type QueryRunner } from 'typeorm';
 
-/** What we use of `pg` beyond its public types: a query writes its messages in `prepare`, and is handed the answers to each of them. */
-interface Query {
-  readonly name?: string;
-  readonly callback?: Callback;
-  requiresPreparation(): boolean;
-  prepare(connection: Connection): void;
-  handleCommandComplete(message: unknown, connection: Connection): void;
-  handleReadyForQuery(connection: Connection): void;
-  handleError(error: Error, connection: Connection): void;
-}
-
-type Callback = (error: Error | null, result?: unknown) => void;
-type QueryArgs = [config: string | object, values?: unknown, callback?: Callback];
-type QueryClass = { new (...args: QueryArgs): Query; readonly prototype: Query };
-
+/** What we use of `pg` beyond its public types: a connection, below its client. */
 interface Connection {
   /** By their names: what the server has prepared on this connection. */
   readonly parsedStatements: Record<string, string | undefined>;
+  readonly stream: { destroy(): void; cork?(): void; uncork?(): void };
   parse(message: { readonly text: string; readonly name?: string | undefined }): void;
   bind(message: { readonly statement?: string | undefined; readonly values?: readonly string[] | undefined }): void;
   execute(message: object): void;
   sync(): void;
-  once(event: 'readyForQuery', listener: () => void): unknown;
+  query(text: string): void;
+  /** Of what the server answers, by the names of its messages; to the client. */
+  emit(event: string, message?: unknown): boolean;
+}
+
+interface Client {
+  readonly connection?: Partial<Connection>;
+  readonly pipeline?: boolean;
 }
 
 /** With a name the server prepares it, once for a connection. */
@@ -32,153 +26,137 @@ export interface Statement {
   readonly values?: readonly string[];
 }
 
-interface Client {
-  query(...args: QueryArgs): unknown;
-  readonly connection?: { readonly stream: { destroy(): void } };
-  readonly pipeline?: boolean;
-  readonly constructor: { readonly Query?: QueryClass };
-}
+const METHODS = ['parse', 'bind', 'execute', 'sync', 'query', 'emit'] as const;
+/** Of each statement that begins it; its client did not ask for them. */
+const ANSWERS = ['parseComplete', 'bindComplete', 'commandComplete'];
+/** A statement of that name is not there, or was there before. */
+const NOT_OURS = ['26000', '42P05'];
 
 const beginning = new WeakMap<object, BeginWithFirst>();
+/** Where what was prepared does not stay with its connection: it is reset, or a pool of servers is in between. */
+const preparesNothing = new WeakSet<object>();
 
-/** Whether a transaction begins on this connection, of which the server has not told yet: the first statement is to come, or not answered. */
-export function isBeginning(connection: object): boolean {
-  return beginning.has(connection);
+/** Whether a transaction begins on the connection of this client, of which the server has not told yet: the first statement is to come, or not answered. */
+export function isBeginning(client: object): boolean {
+  return beginning.has(client);
 }
 
 /**
  * What begins a transaction on a connection of `pg`, kept back until the first statement, whoever sends that, and sent in one trip with it. There is no Sync between the two: when the beginning
  * fails, the server skips what was sent with it. Then the connection is closed, so nothing that follows runs outside of the transaction. Source: PostgreSQL, Extended Query, Pipelining.
+ *
+ * Below the client, where its queries write their messages: whatever is done there, by whatever way and wrapper it came.
  */
 export class BeginWithFirst {
-  /** Why it could not begin, where we know more of that than the server. */
-  error: unknown;
+  /** Why the server refused to begin. */
+  error: QueryFailedError | undefined;
   readonly #runner: QueryRunner;
-  readonly #statements: readonly Statement[];
-  readonly #explain: (error: unknown) => unknown;
   readonly #client: Client;
-  readonly #query: Client['query'];
+  readonly #connection: Connection;
+  readonly #statements: readonly Statement[];
+  readonly #methods: Pick<Connection, (typeof METHODS)[number]>;
   #isSent = false;
+  /** Statements of the beginning that are not answered. */
+  #left: number;
+  /** Sent when they are: a text may be several statements, which cannot go with others. */
+  #text: string | undefined;
 
   /** For a runner that is connected and does nothing yet. Undefined where its `pg` is not as we know it. */
-  static on(runner: QueryRunner, statements: readonly Statement[], explain: (error: unknown) => unknown): BeginWithFirst | undefined {
-    const client = clientOf(runner);
-    const { prepare, requiresPreparation } = client.constructor.Query?.prototype ?? {};
-    return prepare && requiresPreparation && client.connection && !client.pipeline
-      ? new BeginWithFirst(runner, statements, explain)
-      : undefined;
+  static on(runner: QueryRunner, statements: readonly Statement[]): BeginWithFirst | undefined {
+    const client = (runner as unknown as { databaseConnection: Client }).databaseConnection;
+    const { connection, pipeline } = client;
+    if (pipeline || !connection?.parsedStatements || METHODS.some((method) => typeof connection[method] !== 'function')) return undefined;
+    const former = beginning.get(client);
+    if (former) former.#end(); // of a body that gave its connection back
+    return new BeginWithFirst(runner, client, connection as Connection, statements);
   }
 
-  private constructor(runner: QueryRunner, statements: readonly Statement[], explain: (error: unknown) => unknown) {
+  private constructor(runner: QueryRunner, client: Client, connection: Connection, statements: readonly Statement[]) {
     this.#runner = runner;
+    this.#client = client;
+    this.#connection = connection;
     this.#statements = statements;
-    this.#explain = explain;
-    this.#client = clientOf(runner);
-    this.#query = this.#client.query;
-    this.#client.query = (...first) => this.#sendWith(first);
-    beginning.set(this.#client, this);
+    this.#left = statements.length;
+    const { parse, bind, execute, sync, query, emit } = connection;
+    this.#methods = { parse, bind, execute, sync, query, emit };
+    connection.parse = (message) => {
+      this.#send();
+      connection.parse(message);
+    };
+    connection.bind = (message) => {
+      this.#send(); // of one that is prepared
+      connection.bind(message);
+    };
+    connection.query = (text) => {
+      connection.stream.cork?.();
+      if (this.#send()) {
+        this.#text = text;
+        connection.sync();
+      } else connection.query(text);
+      connection.stream.uncork?.();
+    };
+    connection.emit = (event, message) => this.#receive(event, message);
+    beginning.set(client, this);
   }
 
-  /** By itself, if no statement came. */
+  /** At the latest now. */
   async send(): Promise<void> {
-    if (this.#isSent) return;
-    this.#isDue();
-    await new Promise<void>((resolve) => this.#sendAlone(resolve));
+    if (!this.#isSent && isBeginning(this.#client)) await this.#runner.query('select 1');
   }
 
-  #isDue(): void {
-    this.#isSent = true;
-    this.#client.query = this.#query;
-  }
-
-  #sendWith(args: QueryArgs): unknown {
-    const client = this.#client;
+  /** False: it is not for this statement. */
+  #send(): boolean {
+    const { parse, bind, query } = this.#methods;
+    Object.assign(this.#connection, { parse, bind, query });
     if (this.#runner.isReleased) {
-      // Somebody gave the connection back: whoever has it now began nothing.
-      this.#isDue();
-      this.#isTold();
-      return client.query(...args);
+      this.#end(); // somebody gave the connection back: whoever has it now began nothing
+      return false;
     }
-    const isQuery = 'submit' in Object(args[0]); // of a cursor, a stream: it waits for its turn
-    const first = isQuery ? undefined : this.#newQuery(args); // where that throws, the first is still to come
-    this.#isDue();
-    if (!first?.requiresPreparation()) {
-      this.#sendAlone();
-      return client.query(...args);
+    this.#isSent = true;
+    for (const statement of this.#statements) this.#write(statement);
+    return true;
+  }
+
+  #write({ name, text, values }: Statement): void {
+    const connection = this.#connection;
+    const statement = preparesNothing.has(this.#runner.dataSource) ? undefined : name;
+    if (statement === undefined || connection.parsedStatements[statement] !== text) connection.parse({ name: statement, text });
+    connection.bind({ statement, values });
+    connection.execute({});
+    // Noted before it is done: where it fails, the connection is closed.
+    if (statement !== undefined) connection.parsedStatements[statement] = text;
+  }
+
+  #receive(event: string, message: unknown): boolean {
+    const connection = this.#connection;
+    const isOurs = this.#isSent && this.#left > 0;
+    if (isOurs && ANSWERS.includes(event)) {
+      if (event === 'commandComplete') this.#left--;
+      return true;
     }
-    const { prepare } = first;
-    this.#lead(first, (connection) => prepare.call(first, connection));
-    if (first.callback) return client.query(first);
-    return new Promise((resolve, reject) => {
-      client.query(first, undefined, (error, result) => (error ? reject(error) : resolve(result)));
-    }).catch((error) => {
-      Error.captureStackTrace(error); // as `pg` does: who asked, not who read the socket
-      throw error;
-    });
+    if (event === 'readyForQuery' && this.#text !== undefined) {
+      const text = this.#text;
+      this.#text = undefined;
+      connection.query(text);
+      return true;
+    }
+    if (isOurs && event === 'errorMessage') this.#fail(message as Error);
+    const told = this.#methods.emit.call(connection, event, message);
+    if (event === 'readyForQuery' || event === 'end') this.#end(); // the client knows now
+    return told;
   }
 
-  #sendAlone(answered: () => void = () => {}): void {
-    const text = this.#statements.map((statement) => statement.text).join('; ');
-    const alone = this.#newQuery([text, [''], answered]); // with values, so that it is not sent as the text
-    this.#lead(alone, (connection) => connection.sync());
-    this.#client.query(alone);
+  #fail(error: Error): void {
+    const { name, text, values } = this.#statements.at(-this.#left) as Statement;
+    if (NOT_OURS.includes((error as { code?: string }).code ?? '') && name !== undefined) preparesNothing.add(this.#runner.dataSource);
+    this.error = new QueryFailedError(text, values as string[] | undefined, error);
+    this.#end();
+    this.#connection.stream.destroy();
   }
 
-  #lead(first: Query, write: (connection: Connection) => void): void {
-    const { name, handleCommandComplete, handleReadyForQuery, handleError } = first;
-    let state: 'unsent' | 'writing' | 'sent' = 'unsent';
-    let left = this.#statements.length;
-    const isOurs = () => state === 'sent' && left > 0;
-    first.prepare = (connection) => {
-      state = 'writing';
-      for (const statement of this.#statements) send(connection, statement);
-      write(connection);
-      state = 'sent';
-    };
-    first.handleCommandComplete = (message, connection) => {
-      if (isOurs()) left -= 1;
-      else handleCommandComplete.call(first, message, connection);
-    };
-    first.handleReadyForQuery = (connection) => {
-      this.#isTold();
-      handleReadyForQuery.call(first, connection);
-    };
-    first.handleError = (error, connection) => {
-      // What fails while it is written is a value of the first statement: the beginning is on its way.
-      const hasFailed = state === 'unsent' || isOurs();
-      if (state === 'sent') connection.once('readyForQuery', () => this.#isTold());
-      handleError.call(first, hasFailed ? this.#failed(error) : error, connection);
-    };
-    // `pg` notes by it which statement the server has parsed; ours have none.
-    if (name) Object.defineProperty(first, 'name', { get: () => (isOurs() ? undefined : name) });
+  #end(): void {
+    if (beginning.get(this.#client) !== this) return;
+    Object.assign(this.#connection, this.#methods);
+    beginning.delete(this.#client);
   }
-
-  #newQuery(args: QueryArgs): Query {
-    const { query_timeout } = Object(args[0]);
-    return Object.assign(new (this.#client.constructor.Query as QueryClass)(...args), query_timeout === undefined ? {} : { query_timeout });
-  }
-
-  #isTold(): void {
-    if (beginning.get(this.#client) === this) beginning.delete(this.#client);
-  }
-
-  #failed(error: Error): Error {
-    const reason = this.#explain(error) as Error;
-    if (reason !== error) this.error = reason;
-    this.#client.connection?.stream.destroy();
-    return reason;
-  }
-}
-
-function send(connection: Connection, { name, text, values }: Statement): void {
-  const { parsedStatements } = connection;
-  if (name === undefined || parsedStatements[name] !== text) connection.parse({ name, text });
-  connection.bind({ statement: name, values });
-  connection.execute({});
-  // Noted before it is done: where it fails, the connection is closed.
-  if (name !== undefined) parsedStatements[name] = text;
-}
-
-function clientOf(runner: QueryRunner): Client {
-  return (runner as unknown as { databaseConnection: Client }).databaseConnection;
 }

@@ -1,4 +1,4 @@
-import type { BarrierKey, Turns } from '@stepping/core';
+import { type BarrierKey, SteppingError, type Turns } from '@stepping/core';
 import { closeConnection, dialectOf, fileTurns, type SqliteConnection, sqliteConnectionOf, untilNotBusy } from '@stepping/typeorm';
 import type { DataSource, QueryRunner } from 'typeorm';
 import { BeginWithFirst } from './begin-with-first.js';
@@ -10,6 +10,7 @@ import { explained } from './missing-table.js';
 import { BEGIN, type Send, sentBy } from './sent-by.js';
 import { insertDrawnBarrier } from './sql/insert-barrier.js';
 import { BARRIER, barrierTableOf } from './tables.js';
+import { type TransactionEnds, transactionEnds } from './transaction-ends.js';
 import { reserveCommit } from './typeorm-transaction.js';
 
 /** Others may hold the lock of the file for a long transaction of theirs, or many of them in a row. Unit: ms. */
@@ -20,7 +21,7 @@ export abstract class BusinessTransaction extends OwnedTransaction {
   declare readonly runner: QueryRunner;
   /** `barrier`: of the job that may come of it, undefined where that needs none. */
   abstract begin(isolationLevel?: IsolationLevel, barrier?: () => BarrierKey | undefined): Promise<void>;
-  /** Why it has not begun, if that was found out only by its first statement. */
+  /** Why the server refused to begin, where it was asked with the first statement: whatever the body made of that. */
   failedToBegin(): unknown {
     return undefined;
   }
@@ -34,6 +35,8 @@ export async function withTransaction<R>(database: FoundDatabase, work: (transac
   const use = async (transaction: BusinessTransaction) => {
     try {
       return await work(transaction);
+    } catch (error) {
+      throw transaction.failedToBegin() ?? error;
     } finally {
       await transaction.release();
     }
@@ -45,8 +48,6 @@ export async function withTransaction<R>(database: FoundDatabase, work: (transac
 
 // ── on a server ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Nothing more can be written in it. */
-const BROKEN: readonly DriverState[] = ['failed', 'none'];
 /** The body may have ended our transaction and begun another. */
 const IN_TRANSACTION: readonly DriverState[] = ['open', 'failed'];
 
@@ -55,7 +56,7 @@ class PooledTransaction extends BusinessTransaction {
   #over = false;
   #beginning: BeginWithFirst | undefined;
   /** Of the barrier that went in with the beginning, and that no job has asked for yet. */
-  #ahead: BarrierKey | undefined;
+  #ahead: (BarrierKey & { readonly ends: TransactionEnds }) | undefined;
 
   async begin(isolationLevel?: IsolationLevel, barrier?: () => BarrierKey | undefined): Promise<void> {
     const { runner } = this;
@@ -81,29 +82,33 @@ class PooledTransaction extends BusinessTransaction {
       text: insertDrawnBarrier(barrierTableOf(dataSource)),
       values: [barrier.gid, barrier.instance],
     };
-    const explain = (error: unknown) => (insert ? explained(error, dataSource, BARRIER) : error);
     const send: Send = async (query, sql) => {
-      this.#beginning = BeginWithFirst.on(runner, insert ? [{ text: sql }, insert] : [{ text: sql }], explain);
+      this.#beginning = BeginWithFirst.on(runner, insert ? [{ text: sql }, insert] : [{ text: sql }]);
       if (!this.#beginning) return query(sql);
       dataSource.logger.logQuery(sql, undefined, runner);
       if (insert) dataSource.logger.logQuery(insert.text, insert.values, runner);
       return undefined;
     };
     await sentBy(runner, BEGIN, send, () => runner.startTransaction());
-    if (this.#beginning) this.#ahead = barrier;
+    if (this.#beginning && barrier) this.#ahead = { ...barrier, ends: transactionEnds(runner) };
   }
 
-  /** What has not begun says so, whatever became of it in the body. */
   override failedToBegin(): unknown {
-    return this.#beginning?.error;
+    const error = this.#beginning?.error;
+    return error && explained(error, this.runner.dataSource, BARRIER);
   }
 
   override async insertBarrier(gid: string, instance: string): Promise<boolean> {
+    const { runner } = this;
+    const ahead = this.#ahead;
+    if (ahead?.gid !== gid || ahead.instance !== instance) return super.insertBarrier(gid, instance);
     await this.#beginning?.send();
-    if (this.#ahead?.gid !== gid || this.#ahead.instance !== instance) return super.insertBarrier(gid, instance);
-    await stateIsKnown(this.runner);
-    // A statement failed, and its error was swallowed: the next one tells.
-    if (BROKEN.includes(driverStateOf(this.runner))) return super.insertBarrier(gid, instance);
+    await stateIsKnown(runner);
+    const ends = transactionEnds(runner);
+    if (ends.commits !== ahead.ends.commits) throw endedByBody();
+    // A rollback of all, or to a savepoint, may have taken it away. Or a statement failed, and its error was swallowed: this one tells.
+    const isThere = driverStateOf(runner) === 'open' && ends.rollbacks === ahead.ends.rollbacks;
+    if (!isThere) await super.insertBarrier(gid, instance);
     this.#ahead = undefined;
     return true;
   }
@@ -127,6 +132,13 @@ class PooledTransaction extends BusinessTransaction {
     const isIdle = this.#over && !runner.isTransactionActive && !IN_TRANSACTION.includes(driverStateOf(runner));
     await (isIdle ? runner.release() : closeConnection(runner, new Error('Its transaction is not over'))).catch(() => {});
   }
+}
+
+function endedByBody(): SteppingError<'TX_NOT_ACTIVE'> {
+  return new SteppingError(
+    'TX_NOT_ACTIVE',
+    'The body of inTransaction has committed the transaction by SQL and begun another one, which is rolled back. Leave commit and rollback to inTransaction; for two transactions call it twice.',
+  );
 }
 
 /** A transaction on a connection of the user's pool. */

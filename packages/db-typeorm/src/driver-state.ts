@@ -36,12 +36,19 @@ export async function stateIsKnown(runner: QueryRunner): Promise<void> {
   if (dialect !== 'postgres') return;
   // An old `pg` cannot tell; in a failed transaction this fails, too.
   if (driverStateOf(runner) === 'unknown' && runner.isTransactionActive) await runner.query('select 1');
-  const connection = (runner as unknown as { databaseConnection?: EventEmitter & { readonly readyForQuery?: boolean } }).databaseConnection;
-  if (connection?.readyForQuery !== false) return;
+  const client = (runner as unknown as { databaseConnection?: PostgresClient }).databaseConnection;
+  // Of a connection that is lost nothing comes any more.
+  if (client?.readyForQuery !== false || client.connection?.stream?.destroyed) return;
   const { promise, resolve } = Promise.withResolvers<void>();
-  connection.once('drain', resolve).once('end', resolve);
+  client.once('drain', resolve).once('end', resolve);
   await promise;
-  connection.off('drain', resolve).off('end', resolve);
+  client.off('drain', resolve).off('end', resolve);
+}
+
+/** What we use of `pg` beyond its public types. */
+interface PostgresClient extends EventEmitter {
+  readonly readyForQuery?: boolean;
+  readonly connection?: { readonly stream?: { readonly destroyed?: boolean } };
 }
 
 /** Ends the transaction by ending its connection. */

@@ -53,11 +53,7 @@ export async function inTransaction<R>(
   const options: InTransactionTarget = 'createQueryRunner' in target ? { dataSource: target } : target;
   return stepping.resolve(TransactionScope).run(async () => {
     const database = await findDatabase(stepping.resolve(DbProviders), options.dataSource, options);
-    return withTransaction(database, (transaction) =>
-      run(stepping, transaction, options, work).catch((error) => {
-        throw transaction.failedToBegin() ?? error;
-      }),
-    );
+    return withTransaction(database, (transaction) => run(stepping, transaction, options, work));
   });
 }
 
