@@ -452,15 +452,6 @@ export const MUTANTS = [
   },
   {
     rule: 'with the first statement',
-    what: 'a failed one counts as open',
-    file: db('begin-with-first.ts'),
-    search: '    this.#end();\n    this.#connection.stream',
-    replace: '    this.#connection.stream',
-    test: BEGIN_WITH_FIRST,
-    name: 'is told as it was, whatever the body made of it',
-  },
-  {
-    rule: 'with the first statement',
     what: 'a transaction that the server does not know of is none',
     file: db('driver-state.ts'),
     search: "return connection && isBeginning(connection) ? 'open' : 'none';",
@@ -475,7 +466,7 @@ export const MUTANTS = [
     search: ' || client.connection?.stream?.destroyed',
     replace: '',
     test: BEGIN_WITH_FIRST,
-    name: 'in a later statement, whose error is swallowed long before the body ends, with a job',
+    name: 'in a later statement, whose error is swallowed long before the body ends, without a job',
   },
   {
     rule: 'with the first statement',
